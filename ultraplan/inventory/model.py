@@ -1,0 +1,57 @@
+"""The inventory as an immutable value: hosts, groups, and the variables each host ends up with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host: its name in the inventory, the groups it is in (parents included, ``all`` first), its merged variables."""
+
+    name: str
+    groups: tuple[str, ...] = ("all", "ungrouped")
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Where it is reached: ``ansible_host``, else its name."""
+        return str(self.vars.get("ansible_host") or self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group: its own children and hosts in inventory order, and its own variables (before merging)."""
+
+    name: str
+    children: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    vars: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Hosts and groups by name, in inventory order. ``sources``: the files it was read from."""
+
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+
+    def members(self, group: str) -> tuple[str, ...]:
+        """The hosts of ``group`` and of its descendants, in Ansible's order; KeyError for an unknown group."""
+        seen: dict[str, None] = {}
+        for name in self._descend(group):
+            seen.update(dict.fromkeys(self.groups[name].hosts))
+        return tuple(seen)
+
+    def _descend(self, group: str) -> Iterator[str]:
+        done: set[str] = set()
+        todo = [group]
+        while todo:
+            name = todo.pop(0)
+            if name not in done:
+                done.add(name)
+                yield name
+                todo.extend(self.groups[name].children)

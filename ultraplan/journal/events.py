@@ -1,0 +1,181 @@
+"""What a journal holds. An event is durable before what it announces happens.
+
+Events are msgspec structs, stored as JSON objects with a ``type``. A field is only ever added, with a default, so that
+every later version reads every earlier journal.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Direction = Literal["forward", "reverse"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
+    """The common base; ``tag`` is the stored name."""
+
+
+class RunOpened(Event, kw_only=True, tag="run_opened"):
+    """This run holds the locks, at this epoch. ``digests``: of sources, inventory, inputs and the plan."""
+
+    plan: str
+    digests: dict[str, str]
+    epoch: int
+    hosts: list[str]
+    version: str
+    user: str = ""
+    comment: str = ""
+
+
+class TakenOver(Event, kw_only=True, tag="taken_over"):
+    """Another process goes on with the run (resume or rollback), at a higher epoch."""
+
+    epoch: int
+    verb: Literal["resume", "rollback"]
+    user: str = ""
+
+
+class OpEvent(Event, kw_only=True):
+    """About one operation: a node on a host, in a direction. ``op`` is `ultraplan.engine.operations.op_id`."""
+
+    op: str
+    node: str
+    host: str
+    direction: Direction = "forward"
+
+
+class Started(OpEvent, kw_only=True, tag="started"):
+    """Work on the operation began (probing; no effect yet)."""
+
+
+class Skipped(OpEvent, kw_only=True, tag="skipped"):
+    """Not needed on this host; ``why`` in a few words."""
+
+    why: str = ""
+
+
+class Unchanged(OpEvent, kw_only=True, tag="unchanged"):
+    """Its wanted state was observed before doing anything; counts as verified."""
+
+    outputs: dict[str, Any] = {}
+
+
+class Prepared(OpEvent, kw_only=True, tag="prepared"):
+    """The way back: the resolved reverse program (markers for secrets), the facts before, and the facts expected after.
+
+    ``reverse``: {"program": text, "foreign": bool, "account": …} for host steps, {"undo": …} for declared undos and
+    {"controller": …} for controller steps; None where there is no way back (``way_back`` says why).
+    """
+
+    way_back: str
+    summary: str = ""
+    reverse: dict[str, Any] | None = None
+    before: dict[str, Any] = {}
+    after: dict[str, Any] | None = None
+
+
+class Intent(OpEvent, kw_only=True, tag="intent"):
+    """The effect may have happened from here on. ``boot``: the host's boot identity, ``deadline``: seconds it may take."""
+
+    attempt: int
+    epoch: int
+    deadline: float | None = None
+    boot: str = ""
+
+
+class Outcome(OpEvent, kw_only=True, tag="outcome"):
+    """The effect ended. ``ok`` False: it failed, ``error`` says how."""
+
+    ok: bool
+    attempt: int
+    exit: int | None = None
+    error: str = ""
+    outputs: dict[str, Any] = {}
+    left: dict[str, Any] | None = None
+
+
+class Verified(OpEvent, kw_only=True, tag="verified"):
+    """The wanted state was observed; dependents may start. ``left``: the facts as the run left them."""
+
+    outputs: dict[str, Any] = {}
+    left: dict[str, Any] | None = None
+
+
+class Failed(OpEvent, kw_only=True, tag="failed"):
+    """The operation is given up: retries are used up, or it failed before any effect (``effect`` False)."""
+
+    error: str
+    effect: bool = True
+    unreachable: bool = False
+
+
+class InDoubt(OpEvent, kw_only=True, tag="in_doubt"):
+    """Whether the effect happened cannot be known; a person has to say (``ultraplan resolve``)."""
+
+    why: str
+
+
+class Resolved(OpEvent, kw_only=True, tag="resolved"):
+    """A person said whether it was done."""
+
+    done: bool
+    user: str = ""
+
+
+class RollbackDecided(Event, kw_only=True, tag="rollback_decided"):
+    """One way: from here ``hosts`` go backwards (None: the whole run)."""
+
+    scope: Literal["run", "batch", "host"]
+    cause: str
+    hosts: list[str] | None = None
+
+
+class Answered(OpEvent, kw_only=True, tag="answered"):
+    """A person answered an approval."""
+
+    yes: bool
+    user: str = ""
+
+
+class Noted(Event, kw_only=True, tag="noted"):
+    """Something worth keeping that changes no state (a lock renewed late, a damaged receipt)."""
+
+    text: str
+
+
+class RunClosed(Event, kw_only=True, tag="run_closed"):
+    """``status``: succeeded, failed, rolled_back, rollback_incomplete, paused or interrupted."""
+
+    status: str
+    cause: str = ""
+    residue: list[str] = []
+
+
+AnyEvent = (
+    RunOpened | TakenOver | Started | Skipped | Unchanged | Prepared | Intent | Outcome | Verified | Failed | InDoubt
+    | Resolved | RollbackDecided | Answered | Noted | RunClosed
+)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """An event with its place (from 1, without gaps) and the time it was made durable (Unix seconds, UTC)."""
+
+    seq: int
+    time: float
+    event: AnyEvent
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_DECODER: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """``event`` as JSON."""
+    return _ENCODER.encode(event)
+
+
+def decode(raw: bytes) -> AnyEvent:
+    """The event of `encode`'s JSON; raises msgspec.DecodeError or msgspec.ValidationError for anything else."""
+    return _DECODER.decode(raw)

@@ -1,0 +1,168 @@
+"""Step parameters: from a dataclass to its JSON schema, and from rendered values to a typed instance."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from ultraplan.language.values import DURATION_PATTERN, MODE_PATTERN, SIZE_PATTERN, Duration, Size
+from ultraplan.steps.base import StepType
+
+Mode = Annotated[str, Meta(pattern=MODE_PATTERN, description='File mode as a quoted octal string, "0640"')]
+"""A file mode; `ultraplan.language.values.parse_mode` reads it."""
+
+AbsolutePath = Annotated[str, Meta(pattern="^/", description="An absolute path on the host")]
+"""A path on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file or folder of the controller that a parameter names (relative to the plan file)."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFile:
+    """A template file that a parameter names, already rendered."""
+
+    name: str
+    text: str
+
+
+Files = Callable[[type, str], Any]
+"""Makes a `SourceFile` or `TemplateFile` of a name; raises ValueError with what is wrong."""
+
+
+class BadParams(Exception):
+    """Rendered parameters do not fit; ``path`` leads to the culprit below the parameters."""
+
+    def __init__(self, message: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def build(step: StepType[Any], rendered: Any, files: Files) -> Any:
+    """The typed parameters of ``step`` from ``rendered`` values; raises `BadParams`."""
+    if not isinstance(rendered, Mapping) and step.shorthand is not None:
+        rendered = {step.shorthand: rendered}
+
+    def special(kind: type, value: Any) -> Any:
+        if kind in (SourceFile, TemplateFile) and isinstance(value, str):
+            return files(kind, value)
+        if kind is Duration:
+            return value if isinstance(value, Duration) else Duration.parse(str(value))
+        if kind is Size:
+            return value if isinstance(value, Size) else Size.parse(str(value))
+        raise ValueError(f"cannot be a {kind.__name__}: {value!r}")
+
+    try:
+        return msgspec.convert(rendered, step.Params, dec_hook=special)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$")
+        raise BadParams(message, _path(where.rstrip("`"))) from None
+    except ValueError as error:
+        raise BadParams(str(error)) from None
+
+
+def schema(step: StepType[Any]) -> dict[str, Any]:
+    """The JSON schema (2020-12) of the step type's parameters, where any scalar may be a template instead."""
+    return _loosen(plain_schema(step))
+
+
+def plain_schema(step: StepType[Any]) -> dict[str, Any]:
+    """The JSON schema of the step type's rendered parameters, with descriptions and defaults."""
+
+    def special(kind: type) -> dict[str, Any]:
+        if kind is Duration:
+            return {"type": "string", "pattern": DURATION_PATTERN, "description": "A duration: 90s, 15m, 1h"}
+        if kind is Size:
+            return {"type": "string", "pattern": SIZE_PATTERN, "description": "A size: 100MB, 1GiB"}
+        if kind is SourceFile:
+            return {"type": "string", "minLength": 1, "description": "A file or folder beside the plan"}
+        if kind is TemplateFile:
+            return {"type": "string", "minLength": 1, "description": "A Jinja2 template file beside the plan"}
+        raise NotImplementedError(kind)
+
+    (ref,), components = msgspec.json.schema_components(
+        [step.Params], schema_hook=special, ref_template="#/$defs/{name}")
+    found = dict(components.pop(ref["$ref"].rpartition("/")[2]))
+    found.pop("title", None)
+    found["additionalProperties"] = False
+    for field in dataclasses.fields(step.Params):
+        if isinstance(field.default_factory, type) and issubclass(field.default_factory, (list, dict)):
+            continue
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+            if isinstance(default, Duration):
+                found["properties"][field.name]["default"] = str(default)
+    if components:
+        found = _inline(found, components)
+    return found
+
+
+def field_names(step: StepType[Any]) -> tuple[str, ...]:
+    """The parameters' names, in the order of the dataclass."""
+    return tuple(get_type_hints(step.Params))
+
+
+def _path(text: str) -> tuple[str | int, ...]:
+    parts: list[str | int] = []
+    for piece in text.replace("[", ".[").split("."):
+        if piece.startswith("["):
+            inner = piece[1:-1]
+            if inner.isdigit():
+                parts.append(int(inner))
+        elif piece:
+            parts.append(piece)
+    return tuple(parts)
+
+
+def _inline(node: Any, components: Mapping[str, Any]) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            target = components[node["$ref"].rpartition("/")[2]]
+            rest = {key: value for key, value in node.items() if key != "$ref"}
+            return _inline({**target, "additionalProperties": False, **rest}, components)
+        return {key: _inline(value, components) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_inline(value, components) for value in node]
+    return node
+
+
+_TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%", "description": "A template"}
+_SECRET = {
+    "type": "object", "properties": {"secret": {"type": "string"}}, "required": ["secret"],
+    "additionalProperties": False, "description": "A secret by reference",
+}
+
+
+def _loosen(node: Any) -> Any:
+    """``node`` where each scalar may be a template, and each free string a secret reference."""
+    if not isinstance(node, dict):
+        return node
+    out = dict(node)
+    for key in ("properties", "$defs", "patternProperties"):
+        if key in out:
+            out[key] = {name: _loosen(value) for name, value in out[key].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(out.get(key), dict):
+            out[key] = _loosen(out[key])
+    for key in ("anyOf", "oneOf", "prefixItems"):
+        if key in out:
+            out[key] = [_loosen(value) for value in out[key]]
+    kept = {key: out.pop(key) for key in ("description", "default", "title", "examples") if key in out}
+    kind = out.get("type")
+    if kind == "string" and not set(out) & {"enum", "const", "pattern", "minLength"}:
+        return {"anyOf": [out, _SECRET], **kept}
+    if kind in ("string", "integer", "number", "boolean", "array") or "enum" in out or "const" in out:
+        extra = [_SECRET] if kind == "string" and "minLength" in out else []
+        return {"anyOf": [out, _TEMPLATE, *extra], **kept}
+    return {**out, **kept}
