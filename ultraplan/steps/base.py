@@ -88,6 +88,7 @@ class StepType(ABC, Generic[P]):
     """What both kinds share. Subclasses set the class variables.
 
     ``Params``: a frozen dataclass; field descriptions come from ``Annotated[..., Meta(description=…)]`` (msgspec).
+    For a free mapping, ``dict[str, Any]``.
     ``shorthand``: the parameter that a bare scalar stands for (``command: "date"``). ``example``: a YAML list of steps
     that ``ultraplan steps NAME`` shows and a test runs. ``outputs_doc``: output name to description.
     ``resources``: None means its effect can reach anything (opaque).
@@ -95,12 +96,18 @@ class StepType(ABC, Generic[P]):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    Params: ClassVar[type[Any]]
+    Params: ClassVar[Any]
     example: ClassVar[str] = ""
     outputs_doc: ClassVar[Mapping[str, str]] = {}
     shorthand: ClassVar[str | None] = None
     way_back: ClassVar[WayBack] = WayBack.REVERSIBLE
     opaque: ClassVar[bool] = False
+    raw_params: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that hold expressions without braces (one, or a list). They are not rendered: the engine (after
+    `shorthand`) evaluates each with `ultraplan.language.expressions.truth` and hands over
+    ``[{"expr": text, "value": bool}, …]`` in their place."""
+    sets_facts: ClassVar[bool] = False
+    """Whether the step's outputs become ``facts`` of its host."""
 
     def way_back_of(self, raw: Mapping[str, Any]) -> WayBack:
         """How a step with these (unrendered) parameters is undone; most types answer the same for all."""

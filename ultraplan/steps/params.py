@@ -14,6 +14,9 @@ from msgspec import Meta
 from ultraplan.language.values import DURATION_PATTERN, MODE_PATTERN, SIZE_PATTERN, Duration, Size
 from ultraplan.steps.base import StepType
 
+NAME_PATTERN = "^[A-Za-z_][A-Za-z0-9_]*$"
+"""A name that expressions can use."""
+
 Mode = Annotated[str, Meta(pattern=MODE_PATTERN, description='File mode as a quoted octal string, "0640"')]
 """A file mode; `ultraplan.language.values.parse_mode` reads it."""
 
@@ -74,7 +77,11 @@ def build(step: StepType[Any], rendered: Any, files: Files) -> Any:
 
 def schema(step: StepType[Any]) -> dict[str, Any]:
     """The JSON schema (2020-12) of the step type's parameters, where any scalar may be a template instead."""
-    return _loosen(plain_schema(step))
+    plain = plain_schema(step)
+    loose: dict[str, Any] = _loosen(plain)
+    for name in step.raw_params:
+        loose["properties"][name] = plain["properties"][name]
+    return loose
 
 
 def plain_schema(step: StepType[Any]) -> dict[str, Any]:
@@ -93,6 +100,8 @@ def plain_schema(step: StepType[Any]) -> dict[str, Any]:
 
     (ref,), components = msgspec.json.schema_components(
         [step.Params], schema_hook=special, ref_template="#/$defs/{name}")
+    if "$ref" not in ref:
+        return {**ref, "minProperties": 1, "propertyNames": {"pattern": NAME_PATTERN}}
     found = dict(components.pop(ref["$ref"].rpartition("/")[2]))
     found.pop("title", None)
     found["additionalProperties"] = False
@@ -103,14 +112,17 @@ def plain_schema(step: StepType[Any]) -> dict[str, Any]:
             default = field.default_factory()
             if isinstance(default, Duration):
                 found["properties"][field.name]["default"] = str(default)
+    for name in step.raw_params:
+        told = {key: value for key, value in found["properties"][name].items() if key == "description"}
+        found["properties"][name] = {**_EXPRESSIONS, **told}
     if components:
         found = _inline(found, components)
     return found
 
 
 def field_names(step: StepType[Any]) -> tuple[str, ...]:
-    """The parameters' names, in the order of the dataclass."""
-    return tuple(get_type_hints(step.Params))
+    """The parameters' names, in the order of the dataclass; none where they are a free mapping."""
+    return tuple(get_type_hints(step.Params)) if dataclasses.is_dataclass(step.Params) else ()
 
 
 def _path(text: str) -> tuple[str | int, ...]:
@@ -137,6 +149,8 @@ def _inline(node: Any, components: Mapping[str, Any]) -> Any:
     return node
 
 
+_EXPRESSION = {"type": "string", "minLength": 1, "description": "An expression, without braces"}
+_EXPRESSIONS = {"anyOf": [_EXPRESSION, {"type": "array", "minItems": 1, "items": _EXPRESSION}]}
 _TEMPLATE = {"type": "string", "pattern": r"\{\{|\{%", "description": "A template"}
 _SECRET = {
     "type": "object", "properties": {"secret": {"type": "string"}}, "required": ["secret"],
