@@ -188,6 +188,10 @@ class ControllerStep(StepType[P]):
     idempotent: ClassVar[bool] = True
     """Whether doing it twice is the same as doing it once; where not, a crash in it is in doubt."""
 
+    def idempotent_with(self, params: P) -> bool:
+        """`idempotent` for these parameters (a GET may be sent twice, a POST may not)."""
+        return self.idempotent
+
     def observe(self, params: P, context: Context) -> State:
         """Look, change nothing."""
         return State()
