@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -24,20 +23,45 @@ AbsolutePath = Annotated[str, Meta(pattern="^/", description="An absolute path o
 """A path on the host."""
 
 
-@dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file or folder of the controller that a parameter names (relative to the plan file)."""
+    """A file or folder of the controller that a parameter names (relative to the plan file); ``path``: where it is.
 
-    name: str
-    path: Path
+    Neither this nor `TemplateFile` is a dataclass, which msgspec would want written out field by field.
+    """
+
+    __slots__ = ("name", "path")
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.path = path
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SourceFile) and (self.name, self.path) == (other.name, other.path)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.path))
+
+    def __repr__(self) -> str:
+        return f"SourceFile({self.name!r}, {self.path!r})"
 
 
-@dataclass(frozen=True, slots=True)
 class TemplateFile:
-    """A template file that a parameter names, already rendered."""
+    """A template file that a parameter names, already rendered to ``text``."""
 
-    name: str
-    text: str
+    __slots__ = ("name", "text")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TemplateFile) and (self.name, self.text) == (other.name, other.text)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
+
+    def __repr__(self) -> str:
+        return f"TemplateFile({self.name!r}, {self.text!r})"
 
 
 Files = Callable[[type, str], Any]
@@ -106,12 +130,9 @@ def plain_schema(step: StepType[Any]) -> dict[str, Any]:
     found.pop("title", None)
     found["additionalProperties"] = False
     for field in dataclasses.fields(step.Params):
-        if isinstance(field.default_factory, type) and issubclass(field.default_factory, (list, dict)):
-            continue
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-            if isinstance(default, Duration):
-                found["properties"][field.name]["default"] = str(default)
+        default = None if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if isinstance(default, Duration):
+            found["properties"][field.name]["default"] = str(default)
     for name in step.raw_params:
         told = {key: value for key, value in found["properties"][name].items() if key == "description"}
         found["properties"][name] = {**_EXPRESSIONS, **told}
