@@ -17,7 +17,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
     """The common base; ``tag`` is the stored name."""
 
 
-class RunOpened(Event, kw_only=True, tag="run_opened"):
+class RunOpened(Event, frozen=True, kw_only=True, tag="run_opened"):
     """This run holds the locks, at this epoch. ``digests``: of sources, inventory, inputs and the plan."""
 
     plan: str
@@ -29,7 +29,7 @@ class RunOpened(Event, kw_only=True, tag="run_opened"):
     comment: str = ""
 
 
-class TakenOver(Event, kw_only=True, tag="taken_over"):
+class TakenOver(Event, frozen=True, kw_only=True, tag="taken_over"):
     """Another process goes on with the run (resume or rollback), at a higher epoch."""
 
     epoch: int
@@ -37,7 +37,7 @@ class TakenOver(Event, kw_only=True, tag="taken_over"):
     user: str = ""
 
 
-class OpEvent(Event, kw_only=True):
+class OpEvent(Event, frozen=True, kw_only=True):
     """About one operation: a node on a host, in a direction. ``op`` is `ultraplan.engine.operations.op_id`."""
 
     op: str
@@ -46,23 +46,23 @@ class OpEvent(Event, kw_only=True):
     direction: Direction = "forward"
 
 
-class Started(OpEvent, kw_only=True, tag="started"):
+class Started(OpEvent, frozen=True, kw_only=True, tag="started"):
     """Work on the operation began (probing; no effect yet)."""
 
 
-class Skipped(OpEvent, kw_only=True, tag="skipped"):
+class Skipped(OpEvent, frozen=True, kw_only=True, tag="skipped"):
     """Not needed on this host; ``why`` in a few words."""
 
     why: str = ""
 
 
-class Unchanged(OpEvent, kw_only=True, tag="unchanged"):
+class Unchanged(OpEvent, frozen=True, kw_only=True, tag="unchanged"):
     """Its wanted state was observed before doing anything; counts as verified."""
 
     outputs: dict[str, Any] = {}
 
 
-class Prepared(OpEvent, kw_only=True, tag="prepared"):
+class Prepared(OpEvent, frozen=True, kw_only=True, tag="prepared"):
     """The way back: the resolved reverse program (markers for secrets), the facts before, and the facts expected after.
 
     ``reverse``: {"program": text, "foreign": bool, "account": …} for host steps, {"undo": …} for declared undos and
@@ -76,7 +76,7 @@ class Prepared(OpEvent, kw_only=True, tag="prepared"):
     after: dict[str, Any] | None = None
 
 
-class Intent(OpEvent, kw_only=True, tag="intent"):
+class Intent(OpEvent, frozen=True, kw_only=True, tag="intent"):
     """The effect may have happened from here on. ``boot``: the host's boot identity, ``deadline``: seconds it may take."""
 
     attempt: int
@@ -85,7 +85,7 @@ class Intent(OpEvent, kw_only=True, tag="intent"):
     boot: str = ""
 
 
-class Outcome(OpEvent, kw_only=True, tag="outcome"):
+class Outcome(OpEvent, frozen=True, kw_only=True, tag="outcome"):
     """The effect ended. ``ok`` False: it failed, ``error`` says how."""
 
     ok: bool
@@ -96,14 +96,14 @@ class Outcome(OpEvent, kw_only=True, tag="outcome"):
     left: dict[str, Any] | None = None
 
 
-class Verified(OpEvent, kw_only=True, tag="verified"):
+class Verified(OpEvent, frozen=True, kw_only=True, tag="verified"):
     """The wanted state was observed; dependents may start. ``left``: the facts as the run left them."""
 
     outputs: dict[str, Any] = {}
     left: dict[str, Any] | None = None
 
 
-class Failed(OpEvent, kw_only=True, tag="failed"):
+class Failed(OpEvent, frozen=True, kw_only=True, tag="failed"):
     """The operation is given up: retries are used up, or it failed before any effect (``effect`` False)."""
 
     error: str
@@ -111,20 +111,20 @@ class Failed(OpEvent, kw_only=True, tag="failed"):
     unreachable: bool = False
 
 
-class InDoubt(OpEvent, kw_only=True, tag="in_doubt"):
+class InDoubt(OpEvent, frozen=True, kw_only=True, tag="in_doubt"):
     """Whether the effect happened cannot be known; a person has to say (``ultraplan resolve``)."""
 
     why: str
 
 
-class Resolved(OpEvent, kw_only=True, tag="resolved"):
+class Resolved(OpEvent, frozen=True, kw_only=True, tag="resolved"):
     """A person said whether it was done."""
 
     done: bool
     user: str = ""
 
 
-class RollbackDecided(Event, kw_only=True, tag="rollback_decided"):
+class RollbackDecided(Event, frozen=True, kw_only=True, tag="rollback_decided"):
     """One way: from here ``hosts`` go backwards (None: the whole run)."""
 
     scope: Literal["run", "batch", "host"]
@@ -132,20 +132,20 @@ class RollbackDecided(Event, kw_only=True, tag="rollback_decided"):
     hosts: list[str] | None = None
 
 
-class Answered(OpEvent, kw_only=True, tag="answered"):
+class Answered(OpEvent, frozen=True, kw_only=True, tag="answered"):
     """A person answered an approval."""
 
     yes: bool
     user: str = ""
 
 
-class Noted(Event, kw_only=True, tag="noted"):
+class Noted(Event, frozen=True, kw_only=True, tag="noted"):
     """Something worth keeping that changes no state (a lock renewed late, a damaged receipt)."""
 
     text: str
 
 
-class RunClosed(Event, kw_only=True, tag="run_closed"):
+class RunClosed(Event, frozen=True, kw_only=True, tag="run_closed"):
     """``status``: succeeded, failed, rolled_back, rollback_incomplete, paused or interrupted."""
 
     status: str
