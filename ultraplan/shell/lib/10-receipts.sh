@@ -1,0 +1,153 @@
+# Receipts: an effect is claimed once, fenced by the run's epoch, and leaves its exit code where the next controller
+# finds it. Everything a claim needs is a builtin: an effect costs no fork beside its own.
+# Layout of the state directory ($UP, 0700): epoch.HOST, and runs/RUN/ with OP.N (receipt), OP.N.out, OP.N.err, OP.pre*.
+
+# up_me: sets up_pid and up_born, this process's number and start time (clock ticks since boot; 0 where unknown).
+up_me() {
+  up_pid=$$ up_born=0
+  if [ -r /proc/self/stat ]; then
+    read -r up_pid up_rest </proc/self/stat
+    set -f; set -- ${up_rest##*) }; set +f
+    up_born=${20:-0}
+  fi
+}
+
+# up_boot: sets up_boot, which differs after every boot of this host (of this container, where it is one).
+up_boot() {
+  up_boot=unknown
+  [ ! -r /proc/sys/kernel/random/boot_id ] || read -r up_boot </proc/sys/kernel/random/boot_id
+  if [ -r /proc/1/stat ]; then
+    read -r up_one up_rest </proc/1/stat
+    set -f; set -- ${up_rest##*) }; set +f
+    up_boot=$up_boot.${20:-0}
+  fi
+}
+
+# up_facts: what is known of the host without changing anything, a line each: name=value.
+up_facts() {
+  up_boot
+  up_os=unknown up_osv=
+  if [ -r /etc/os-release ]; then
+    while IFS='=' read -r up_k up_v; do
+      up_v=${up_v#\"}; up_v=${up_v%\"}
+      case $up_k in ID) up_os=$up_v ;; VERSION_ID) up_osv=$up_v ;; esac
+    done </etc/os-release
+  fi
+  up_uid=$(id -u)
+  case $up_uid in 0) up_dir=/var/lib/ultraplan ;; *) up_dir=${XDG_STATE_HOME:-${HOME:-/tmp}/.local/state}/ultraplan ;; esac
+  printf '%s\n' "hostname=$(uname -n)" "kernel=$(uname -s) $(uname -r)" "arch=$(uname -m)" "os=$up_os" \
+    "os_version=$up_osv" "user=$(id -un)" "uid=$up_uid" "home=${HOME:-}" "shell=${SHELL:-}" "boot=$up_boot" "state=$up_dir"
+}
+
+# up_open DIR RUN EPOCH HOST: makes the run's folders and raises the host's epoch. Exit 98: a higher epoch was here.
+up_open() {
+  umask 077
+  mkdir -p -- "$1/runs/$2/tmp" || return 1
+  up_e=0
+  [ ! -s "$1/epoch.$4" ] || read -r up_e <"$1/epoch.$4"
+  if [ "$up_e" -gt "$3" ]; then
+    echo "a run with epoch $up_e took this host over; epoch $3 may change nothing more" >&2
+    return 98
+  fi
+  if [ "$up_e" -lt "$3" ]; then
+    printf '%s\n' "$3" >"$1/epoch.$4.$3" && mv -f -- "$1/epoch.$4.$3" "$1/epoch.$4" || return 1
+  fi
+}
+
+# up_claim RECEIPT EPOCH: 0 once; 97 if claimed before, 98 if fenced, 96 if the claim cannot be written.
+up_claim() {
+  up_e=0
+  [ ! -s "$UP/epoch.$UP_HOST" ] || read -r up_e <"$UP/epoch.$UP_HOST"
+  if [ "$up_e" -gt "$2" ]; then
+    echo "a run with epoch $up_e took this host over; epoch $2 may change nothing more" >&2
+    return 98
+  fi
+  up_me; up_boot
+  ( umask 077; set -C; printf 'claim %s %s %s %s\n' "$2" "$up_pid" "$up_born" "$up_boot" >"$1" ) 2>/dev/null && return 0
+  [ ! -e "$1" ] || return 97
+  echo "cannot write the receipt $1 (is the disk full or read-only?)" >&2
+  return 96
+}
+
+# up_effect RECEIPT EPOCH PROGRAM: runs PROGRAM once in this shell's child; its exit code goes into the receipt.
+up_effect() {
+  umask 077
+  up_claim "$1" "$2" || return
+  ( umask 022; eval "$3" ) </dev/null >"$1.out" 2>"$1.err"
+  up_rc=$?
+  echo "exit $up_rc" >>"$1"
+  up_output "$1"
+  return $up_rc
+}
+
+# up_foreign RECEIPT EPOCH PROGRAM: the same for a person's own program, in a session of its own. The program travels in
+# the environment, not in the arguments, so that the process list does not show it.
+up_foreign() {
+  umask 077
+  up_claim "$1" "$2" || return
+  up_setsid=setsid
+  command -v setsid >/dev/null 2>&1 || up_setsid=
+  UP_TEXT=$3 UP_RECEIPT=$1 $up_setsid sh -c '
+    up_text=$UP_TEXT up_receipt=$UP_RECEIPT
+    unset UP_TEXT UP_RECEIPT
+    read -r up_pid up_rest </proc/self/stat && set -f && set -- ${up_rest##*) } && set +f
+    [ -z "$up_pid" ] || echo "session $up_pid ${20:-0}" >>"$up_receipt"
+    ( umask 022; eval "$up_text" )
+    up_rc=$?
+    echo "exit $up_rc" >>"$up_receipt"
+    exit $up_rc' </dev/null >"$1.out" 2>"$1.err"
+  up_rc=$?
+  up_output "$1"
+  return $up_rc
+}
+
+# up_output RECEIPT: what the effect printed, at most 1 MiB of each.
+up_output() {
+  [ ! -s "$1.out" ] || head -c 1048576 <"$1.out"
+  [ ! -s "$1.err" ] || head -c 1048576 <"$1.err" >&2
+}
+
+# up_receipt RECEIPT: "absent", or the receipt's lines, then "alive" if what it claims still runs.
+up_receipt() {
+  if [ ! -e "$1" ]; then echo absent; return 0; fi
+  up_boot
+  up_live=
+  while read -r up_w up_a up_b up_c up_d; do
+    printf '%s\n' "$up_w $up_a $up_b $up_c $up_d"
+    case $up_w in
+      claim) [ "$up_d" != "$up_boot" ] || up_alive "$up_b" "$up_c" && up_live=alive ;;
+      session) ! up_alive "$up_a" "$up_b" || up_live=alive ;;
+      exit) up_live=finished ;;
+    esac
+  done <"$1"
+  [ "$up_live" != finished ] || { up_output "$1"; return 0; }
+  echo "${up_live:-dead}"
+}
+
+# up_alive PID BORN: whether the process with this number is the one that was born then.
+up_alive() {
+  [ -r "/proc/$1/stat" ] || return 1
+  read -r up_p up_rest <"/proc/$1/stat" || return 1
+  set -f; set -- "$2" ${up_rest##*) }; set +f
+  [ "${2:-}" != Z ] && { [ "$1" = 0 ] || [ "${21:-}" = "$1" ]; }
+}
+
+# up_end RECEIPT: ends what the receipt claims: the whole session, or the process; TERM, then KILL after two seconds.
+# (`kill -TERM -PID` is the one form of a group that both dash and busybox take; `--` breaks it in either.)
+up_end() {
+  [ -e "$1" ] || return 0
+  up_who=
+  while read -r up_w up_a up_b up_c up_d; do
+    case $up_w in
+      claim) ! up_alive "$up_b" "$up_c" || up_who=$up_b ;;
+      session) ! up_alive "$up_a" "$up_b" || up_who=-$up_a ;;
+      exit) return 0 ;;
+    esac
+  done <"$1"
+  [ -n "$up_who" ] || return 0
+  kill -TERM "$up_who" 2>/dev/null
+  up_n=0
+  while [ $up_n -lt 20 ] && kill -0 "$up_who" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; up_n=$((up_n + 1)); done
+  kill -KILL "$up_who" 2>/dev/null
+  return 0
+}
