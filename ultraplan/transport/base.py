@@ -41,6 +41,10 @@ class DeadlineExceeded(TransportError):
     """A program did not answer in time; the shell that ran it was ended."""
 
 
+class TransferFailed(TransportError):
+    """The host answered, but a file could not be written or read (no such path, no room, not permitted)."""
+
+
 class Shell(Protocol):
     """One framed shell on a host, for one account. Not for use by two threads at once."""
 
@@ -69,11 +73,14 @@ class Connection(Protocol):
 
     def upload(self, source: bytes | Path | BinaryIO, path: str, account: Account | None = None,
                progress: Progress | None = None) -> None:
-        """Stream to a new file of mode 0600 at ``path``; complete or absent. Constant memory."""
+        """Stream to a new file of mode 0600 at ``path``; complete or absent. Constant memory.
+
+        Raises `TransferFailed`, `ConnectionLost`, `Unreachable`; OSError for the local side.
+        """
 
     def download(self, path: str, sink: BinaryIO, account: Account | None = None,
                  progress: Progress | None = None) -> None:
-        """Stream the file at ``path`` into ``sink``. Constant memory."""
+        """Stream the file at ``path`` into ``sink``. Constant memory. Raises as `upload`; then ``sink`` holds a part."""
 
     def close(self) -> None:
         """Close everything; programs that run on the host go on."""

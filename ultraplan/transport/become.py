@@ -1,0 +1,93 @@
+"""Becoming another account: the command line for it, and the password where one is asked for."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ultraplan.shell import Account, join, quote
+from ultraplan.transport.base import AuthenticationFailed
+from ultraplan.transport.wire import Wire
+
+METHODS = ("sudo", "doas", "su")
+PASSWORD_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """How accounts are taken on. ``password`` gives sudo's password (called only where sudo asks), or None."""
+
+    password: Callable[[], str] | None = None
+
+    def command(self, host: str, account: Account | None, words: tuple[str, ...]) -> tuple[str, Dialogue | None]:
+        """The shell command that runs ``words`` as ``account``, and the dialogue to hold before its stdin is free.
+
+        Raises `AuthenticationFailed` for a method or an account name that cannot be used.
+        """
+        if account is None:
+            return f"exec {join(words)}", None
+        user = account.user
+        if not user or user.startswith("-") or "\0" in user:
+            raise AuthenticationFailed(host, f"become: {user!r} is no account name")
+        match account.method:
+            case "sudo" if self.password is not None:
+                token = secrets.token_hex(16)
+                inner = f"echo {token}.ready >&2;exec {join(words)}"
+                sudo = join(("sudo", "-H", "-S", "-p", f"{token}.password", "-u", user, "--", "/bin/sh", "-c", inner))
+                return f"exec {sudo}", Dialogue(host, account, token, self.password)
+            case "sudo":
+                return f"exec sudo -n -H -u {quote(user)} -- {join(words)}", None
+            case "doas":
+                return f"exec doas -n -u {quote(user)} -- {join(words)}", None
+            case "su":  # without a terminal su cannot ask: this works for root, who is not asked
+                return f"exec su -s /bin/sh -c {quote('exec ' + join(words))} {quote(user)}", None
+        raise AuthenticationFailed(host, f"become: the method {account.method!r} is not supported",
+                                   f"ansible_become_method can be {', '.join(METHODS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialogue:
+    """Waits for sudo's prompt or for the program's readiness, and gives the password on stdin, never on a command line."""
+
+    host: str
+    account: Account
+    token: str
+    password: Callable[[], str]
+
+    def hold(self, wire: Wire) -> None:
+        """Return when the program has the wire for itself. Raises `AuthenticationFailed`."""
+        prompt, ready = f"{self.token}.password".encode(), f"{self.token}.ready\n".encode()
+        said, asked, pending = b"", 0, memoryview(b"")
+        until = time.monotonic() + PASSWORD_TIMEOUT
+        while True:
+            turn = wire.turn(pending, max(0.0, until - time.monotonic()))
+            pending = pending[turn.sent :]
+            said = (said + turn.stderr)[-65536:]
+            if ready in said:
+                return
+            if said.count(prompt) > asked:
+                asked += 1
+                if asked > 1:
+                    raise AuthenticationFailed(self.host, f"sudo did not accept the password for {self.account.user}",
+                                               "check ansible_become_password")
+                pending = memoryview((self.password() + "\n").encode())
+            if turn.ended or time.monotonic() > until:
+                text = said.replace(prompt, b"").decode("utf-8", "replace").strip()
+                raise refused(self.host, self.account, text or "no answer")
+
+
+def refused(host: str, account: Account, said: str) -> AuthenticationFailed:
+    """The error for what ``sudo``, ``doas`` or ``su`` said instead of starting a shell."""
+    last = said.splitlines()[-1] if said else "no answer"
+    if "password is required" in said or "Authentication required" in said or "no tty" in said:
+        hint = ("give ansible_become_password (as a secret), or allow the account to become without one (NOPASSWD)"
+                if account.method == "sudo" else "allow the account to become without a password")
+    elif "not in the sudoers" in said or "not allowed" in said or "not permitted" in said:
+        hint = f"allow it on the host (sudoers: {account.user})"
+    elif "not found" in said:
+        hint = f"install {account.method} on the host, or choose another ansible_become_method"
+    else:
+        hint = None
+    return AuthenticationFailed(host, f"cannot become {account.user} by {account.method}: {last}", hint)

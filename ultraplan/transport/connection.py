@@ -1,0 +1,132 @@
+"""What the local and the SSH connection share: everything but starting a process on the host."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from ultraplan.shell import Account, Reply, join
+from ultraplan.transport import transfer
+from ultraplan.transport.base import Progress, TransferFailed, Unreachable
+from ultraplan.transport.become import Become, refused
+from ultraplan.transport.framed import FramedShell
+from ultraplan.transport.wire import Wire
+
+# The group is looked up: sudo and su may have given the shell one of its own. Without /proc: the shell itself.
+_KILL = """\
+p={pid}
+if read -r line 2>/dev/null <"/proc/$p/stat"; then
+	set -- ${{line##*) }}
+	kill -KILL "-$3"
+else
+	kill -KILL "$p"
+fi
+"""
+_KILL_TIMEOUT = 10.0
+
+
+class WiredConnection(ABC):
+    """A `Connection` over processes that a subclass starts.
+
+    ``user``: the account that logs in; becoming it is left out, so that a host needs no sudo for it. ``shell_path``: the
+    POSIX shell there.
+    """
+
+    def __init__(self, host: str, user: str, shell_path: str, become: Become) -> None:
+        self.host = host
+        self.user = user
+        self._sh = shell_path
+        self._become = become
+        self._shells: dict[Account | None, FramedShell] = {}
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def _spawn(self, command: str) -> Wire:
+        """Start the shell command ``command``, without a terminal. Raises `Unreachable`, `ConnectionLost`."""
+
+    def shell(self, account: Account | None = None) -> FramedShell:
+        """See `Connection.shell`."""
+        account = self._other(account)
+        with self._lock:
+            if account not in self._shells:
+                self._shells[account] = self._framed(account)
+            return self._shells[account]
+
+    def side(self, text: str, account: Account | None = None, *, timeout: float = 30.0) -> Reply:
+        """See `Connection.side`."""
+        shell = self._framed(self._other(account))
+        try:
+            return shell.run(text, timeout=timeout)
+        finally:
+            shell.close()
+
+    def upload(self, source: bytes | Path | BinaryIO, path: str, account: Account | None = None,
+               progress: Progress | None = None) -> None:
+        """See `Connection.upload`."""
+        account, path = self._other(account), transfer.safe(path)
+        scratch = transfer.scratch(path)
+        with transfer.opened(source) as (stream, size):
+            wire = self._start(account, ("-c", transfer.RECEIVE, "sh", path, scratch, "-" if size is None else str(size)))
+            try:
+                sent, answer = transfer.send(self.host, wire, stream, size, progress)
+            except TransferFailed as error:
+                raise TransferFailed(self.host, f"{path}: {error}") from None
+            finally:
+                wire.close()
+        if size is None:
+            reply = self.side(f"set -- {join((path, scratch, str(sent)))}\n{transfer.COMMIT}", account)
+            if reply.exit != 0:
+                raise TransferFailed(self.host, f"{path}: got {answer.decode('ascii', 'replace').strip()} of {sent} bytes")
+
+    def download(self, path: str, sink: BinaryIO, account: Account | None = None,
+                 progress: Progress | None = None) -> None:
+        """See `Connection.download`."""
+        path = transfer.safe(path)
+        wire = self._start(self._other(account), ("-c", transfer.SEND, "sh", path))
+        try:
+            transfer.receive(self.host, wire, sink, progress)
+        except TransferFailed as error:
+            raise TransferFailed(self.host, f"{path}: {error}") from None
+        finally:
+            wire.close()
+
+    def close(self) -> None:
+        """See `Connection.close`."""
+        with self._lock:
+            shells = list(self._shells.values())
+        for shell in shells:
+            shell.close()
+
+    # -- below: how
+
+    def _other(self, account: Account | None) -> Account | None:
+        return None if account is None or account.user == self.user else account
+
+    def _framed(self, account: Account | None) -> FramedShell:
+        return FramedShell(self.host, partial(self._start, account), partial(self._end_group, account),
+                           partial(self._explain, account))
+
+    def _start(self, account: Account | None, arguments: tuple[str, ...] = ()) -> Wire:
+        """The host's `sh` with ``arguments``, as ``account``, its stdin free for what is to come."""
+        command, dialogue = self._become.command(self.host, account, (self._sh, *arguments))
+        wire = self._spawn(command)
+        if dialogue is not None:
+            try:
+                dialogue.hold(wire)
+            except BaseException:
+                wire.close()
+                raise
+        return wire
+
+    def _end_group(self, account: Account | None, pid: int) -> None:
+        self.side(_KILL.format(pid=pid), account, timeout=_KILL_TIMEOUT)
+
+    def _explain(self, account: Account | None, status: int | None, said: str) -> Unreachable:
+        if account is not None:
+            return refused(self.host, account, said)
+        how = "the shell ended at once" + ("" if status is None else f" with exit {status}")
+        return Unreachable(self.host, how + (f": {said[-500:]}" if said else ""),
+                           f"the account needs a login shell that runs commands, and {self._sh} must be a POSIX shell")

@@ -1,0 +1,157 @@
+"""`FramedShell`: the `Shell` of the contract over any wire."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from ultraplan.shell import Reply
+from ultraplan.transport import framing
+from ultraplan.transport.base import ConnectionLost, DeadlineExceeded, TransportError, Unreachable
+from ultraplan.transport.framing import FrameError, Parser, Part
+from ultraplan.transport.wire import Turn, Wire
+
+START_TIMEOUT = 30.0
+_NOTHING = memoryview(b"")
+
+Starter = Callable[[], Wire]
+"""Starts a `sh` that reads its program from stdin; raises `Unreachable`."""
+Killer = Callable[[int], None]
+"""Ends the process group of a shell, given its pid there."""
+Explainer = Callable[[int | None, str], Unreachable]
+"""The error for a shell that did not start, given its exit code (None: unknown) and what was printed instead."""
+
+
+class FramedShell:
+    """A persistent ``sh``, started at the first use and again after a loss.
+
+    ``pid`` is the shell's process id on the host (None while there is no shell). Not for use by two threads at once.
+    """
+
+    def __init__(self, host: str, start: Starter, kill: Killer, explain: Explainer) -> None:
+        self.host = host
+        self.pid: int | None = None
+        self._start, self._kill, self._explain = start, kill, explain
+        self._wire: Wire | None = None
+        self._number = 0
+
+    def run(self, text: str, *, timeout: float | None = None) -> Reply:
+        """See `Shell.run`."""
+        return self.run_many([text], timeout=timeout)[0]
+
+    def run_many(self, texts: Sequence[str], *, timeout: float | None = None,
+                 stop_on_error: bool = False) -> list[Reply]:
+        """See `Shell.run_many`; ``timeout`` is for all of them together. Raises ValueError for a NUL character in a text,
+        before anything is sent."""
+        if not texts:
+            return []
+        data = framing.frames(texts, self._number + 1, stop_on_error=stop_on_error)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        wire = self._ready()
+        first, self._number = self._number + 1, self._number + len(texts)
+        try:
+            return self._collect(wire, memoryview(data), first, len(texts), deadline, stop_on_error)
+        except TimeoutError:
+            self._end_group()
+            raise DeadlineExceeded(
+                self.host, f"no answer within {timeout:g} s; the program was ended",
+                "raise the step's timeout if it may take longer") from None
+        except FrameError as error:
+            self.close()
+            raise ConnectionLost(self.host, f"the shell's answer cannot be read: {error}") from None
+        except BaseException:  # an interrupt too: what is still on its way must not be taken for the next answer
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the shell; it ends when its present program does."""
+        wire, self._wire, self.pid = self._wire, None, None
+        if wire is not None:
+            wire.close()
+
+    # -- below: how
+
+    def _ready(self) -> Wire:
+        """A live shell between two programs. Output that something in the background left there is dropped."""
+        if self._wire is not None:
+            while True:
+                turn = self._wire.turn(_NOTHING, 0)
+                if turn.ended:  # nothing was sent yet, so opening another is safe
+                    self.close()
+                    break
+                if not turn.stdout and not turn.stderr:
+                    self._out.forget()
+                    self._err.forget()
+                    return self._wire
+                self._out.feed(turn.stdout)
+                self._err.feed(turn.stderr)
+        return self._open()
+
+    def _open(self) -> Wire:
+        nonce = secrets.token_hex(16)
+        self._out, self._err = Parser(nonce), Parser(nonce)
+        self._wire = wire = self._start()
+        try:
+            greeting = self._collect(wire, memoryview(framing.opening(nonce)), 0, 1, time.monotonic() + START_TIMEOUT,
+                                     stop_on_error=False)
+        except TimeoutError:
+            self.close()
+            raise Unreachable(self.host, f"no shell within {START_TIMEOUT:g} s") from None
+        except ConnectionLost:
+            said = self._err.unfinished() + self._out.unfinished()
+            status = wire.status(1.0)
+            self.close()
+            raise self._explain(status, said.decode("utf-8", "replace").strip()) from None
+        except BaseException:
+            self.close()
+            raise
+        self.pid = greeting[0].exit
+        return wire
+
+    def _collect(self, wire: Wire, data: memoryview, first: int, count: int, deadline: float | None,
+                 stop_on_error: bool) -> list[Reply]:
+        """Send ``data`` while answers come; raises TimeoutError at the deadline."""
+        out: list[Part] = []
+        err: list[Part] = []
+        replies: list[Reply] = []
+        while len(replies) < count or data:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            turn = wire.turn(data, left)
+            data = data[turn.sent :]
+            self._take(turn, out, err)
+            while out and err:
+                replies.append(_reply(out.pop(0), err.pop(0), first + len(replies)))
+                if stop_on_error and replies[-1].exit != 0:
+                    count = len(replies)
+            if turn.ended and len(replies) < count:
+                raise ConnectionLost(self.host, "the connection broke while a program was out")
+            if turn.ended:
+                break
+        return replies
+
+    def _take(self, turn: Turn, out: list[Part], err: list[Part]) -> None:
+        if turn.stdout:
+            out += self._out.feed(turn.stdout)
+        if turn.stderr:
+            err += self._err.feed(turn.stderr)
+
+    def _end_group(self) -> None:
+        """After a deadline: end all that the shell started, then the shell is lost in any case."""
+        pid = self.pid
+        try:
+            if pid is not None:
+                self._kill(pid)
+        except TransportError:
+            pass  # the host cannot be reached either: the deadline is still what is to be told
+        finally:
+            self.close()
+
+
+def _reply(out: Part, err: Part, number: int) -> Reply:
+    if out.number != number or err.number != number or out.status != err.status:
+        raise FrameError("answers are out of order")
+    return Reply(out.status, out.data, err.data, out.truncated or err.truncated)
+

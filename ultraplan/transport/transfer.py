@@ -1,0 +1,152 @@
+"""Files over a wire of their own: streamed in constant memory, complete at their path or absent."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ultraplan.transport.base import ConnectionLost, Progress, TransferFailed
+from ultraplan.transport.wire import Wire
+
+_CHUNK = 256 * 1024
+STALL_TIMEOUT = 120.0
+"""A transfer that moves no byte for so many seconds is given up."""
+
+# $1: the path; $2: the scratch name beside it; $3: the size in bytes, or - where only the sender will know.
+# The scratch file is created exclusively. Its size tells a sender that is done from one that died: both are end of file.
+_SIZE = """\
+set -f
+size() { set -- $(ls -dlnL "$1") && echo "$5"; }
+"""
+
+RECEIVE = (
+    _SIZE
+    + """\
+umask 077
+[ ! -d "$1" ] || { echo "it is a directory" >&2; exit 1; }
+set -C
+trap 'rm -f "$2"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+cat >"$2" || exit 1
+n=$(size "$2")
+if [ "$3" = - ]; then trap - EXIT; echo "$n"; exit 0; fi
+[ "$n" = "$3" ] || { echo "got $n of $3 bytes" >&2; exit 1; }
+mv -f "$2" "$1"
+"""
+)
+
+COMMIT = (
+    _SIZE
+    + """\
+[ ! -d "$1" ] && [ "$(size "$2")" = "$3" ] && mv -f "$2" "$1" || { rm -f "$2"; exit 1; }
+"""
+)
+
+SEND = (
+    _SIZE
+    + """\
+[ -e "$1" ] || { echo "no such file" >&2; exit 1; }
+[ -f "$1" ] || { echo "not a regular file" >&2; exit 1; }
+exec <"$1" || exit 1
+size "$1"
+exec cat
+"""
+)
+
+
+def scratch(path: str) -> str:
+    """An unguessable name beside ``path``."""
+    return f"{path}.{secrets.token_hex(8)}.part"
+
+
+def safe(path: str) -> str:
+    """``path`` as an argument that no program takes for an option."""
+    return path if path.startswith("/") else f"./{path}"
+
+
+@contextmanager
+def opened(source: bytes | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int | None]]:
+    """``source`` as a stream, and how many bytes are in it (None: unknown)."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source), len(source)
+    elif isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file, os.fstat(file.fileno()).st_size
+    else:
+        size = None
+        if source.seekable():
+            here = source.tell()
+            size = source.seek(0, os.SEEK_END) - here
+            source.seek(here)
+        yield source, size
+
+
+def send(host: str, wire: Wire, source: BinaryIO, size: int | None, progress: Progress | None) -> tuple[int, bytes]:
+    """Stream ``source`` into `RECEIVE`; returns how many bytes it sent and what the host answered.
+
+    Raises `TransferFailed` with the host's words, `ConnectionLost`.
+    """
+    sent, chunk, ended = 0, memoryview(b""), False
+    out, err = b"", b""
+    while True:
+        if not chunk and not ended:
+            chunk = memoryview(source.read(_CHUNK))
+            if not chunk:
+                wire.end_input()
+                ended = True
+        turn = wire.turn(chunk, STALL_TIMEOUT)
+        chunk = chunk[turn.sent :]
+        sent += turn.sent
+        out, err = (out + turn.stdout)[-4096:], (err + turn.stderr)[-4096:]
+        if progress is not None and turn.sent:
+            progress(sent, size)
+        if turn.ended:
+            break
+        if turn.sent == 0 and not turn.stdout and not turn.stderr:
+            raise ConnectionLost(host, f"the transfer stood still for {STALL_TIMEOUT:g} s")
+    _check(host, wire, err)
+    return sent, out
+
+
+def receive(host: str, wire: Wire, sink: BinaryIO, progress: Progress | None) -> None:
+    """Stream what `SEND` sends into ``sink``. Raises `TransferFailed`, `ConnectionLost`; then ``sink`` holds a part."""
+    wire.end_input()
+    size: int | None = None
+    header, err, got = b"", b"", 0
+    while True:
+        turn = wire.turn(memoryview(b""), STALL_TIMEOUT)
+        data = turn.stdout
+        err = (err + turn.stderr)[-4096:]
+        if size is None:
+            header += data
+            first, found, data = header.partition(b"\n")
+            if found:
+                size = int(first)
+            else:
+                data = b""
+        if data:
+            sink.write(data)
+            got += len(data)
+            if progress is not None:
+                progress(got, size)
+        if turn.ended:
+            break
+        if not turn.stdout and not turn.stderr:
+            raise ConnectionLost(host, f"the transfer stood still for {STALL_TIMEOUT:g} s")
+    _check(host, wire, err)
+
+
+def _check(host: str, wire: Wire, err: bytes) -> None:
+    status = wire.status(10.0)
+    if status is None:
+        raise ConnectionLost(host, "the connection broke during a transfer")
+    if status != 0:
+        said = err.decode("utf-8", "replace").strip()
+        raise TransferFailed(host, said.splitlines()[-1] if said else f"exit {status}")
+
+
