@@ -1,0 +1,78 @@
+"""Runs step programs for real: a plain ``sh`` with the function library, `$UP_PRE` and `$UP_TMP` set as on a host."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ultraplan.shell import Program, Reply, library
+
+_F_SETPIPE_SZ = 1031
+
+
+@dataclass(frozen=True)
+class Executor:
+    """A host in a folder. ``shell``: the command of its sh; ``path``: its whole PATH; ``state``: its state folder."""
+
+    shell: tuple[str, ...]
+    path: str
+    state: Path
+    tmp: Path
+    cwd: Path
+
+    def run(self, program: Program) -> Reply:
+        """What the program answers; it runs in a subshell, its stdin empty, umask 022."""
+        process = subprocess.run(
+            [*self.shell, str(self._script(program))], env=self._environment(), cwd=self.cwd, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        return Reply(process.returncode, process.stdout, process.stderr)
+
+    def run_killed(self, program: Program, after: int) -> bool:
+        """Run it, and SIGKILL it with all its children once it has begun ``after`` commands; whether it got that far.
+
+        The shell traces its commands (``-x``) into a pipe that holds one line: it cannot run ahead of its reader.
+        """
+        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
+        fcntl.fcntl(write_end, _F_SETPIPE_SZ, 4096)
+        process = subprocess.Popen(
+            [*self.shell, str(self._script(program, "set -x\n"))], env=self._environment(), cwd=self.cwd,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=write_end, start_new_session=True)
+        os.close(write_end)
+        begun = 0
+        while begun < after:
+            if not os.read(read_end, 65536):
+                break
+            begun += 1
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        os.close(read_end)
+        process.wait(timeout=60)
+        return begun == after
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": self.path, "UP_PRE": str(self.state / "op-1"), "UP_TMP": str(self.tmp), "LC_ALL": "C.UTF-8",
+                "HOME": str(self.cwd)}
+
+    def _script(self, program: Program, before: str = "") -> Path:
+        for upload in program.uploads:
+            content = upload.source if isinstance(upload.source, bytes) else upload.source.read_bytes()
+            (self.tmp / upload.name).write_bytes(content)
+        script = self.tmp / ".program"
+        text = f"{library()}\nPATH=$UP_PATH\n( umask 022\n{before}{program.text}\n) </dev/null\n"
+        script.write_text(text.replace("$UP_PATH", f"'{self.path}'"), encoding="utf-8")
+        return script
+
+
+@cache
+def busybox_applets(folder: Path) -> str:
+    """A PATH on which there is nothing but the applets of busybox."""
+    folder.mkdir(parents=True)
+    listed = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True, timeout=20)
+    for applet in listed.stdout.split():
+        (folder / applet).symlink_to("/bin/busybox")
+    return str(folder)
