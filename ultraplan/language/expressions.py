@@ -1,0 +1,404 @@
+"""Expressions and templates: rendering values, deciding conditions, and saying which names they use.
+
+The language is Jinja2's (https://jinja.palletsprojects.com/en/stable/templates/), sandboxed, strict about undefined
+names and bounded in cost. A text that is exactly one ``{{ expression }}`` gives the expression's value with its type;
+any other template gives text.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.parser import Parser
+from jinja2.runtime import Undefined
+
+from ultraplan.language import bounds
+from ultraplan.language.errors import did_you_mean
+from ultraplan.language.filters import known
+from ultraplan.language.names import Reference, free_names
+from ultraplan.language.sandbox import bounded, environment
+from ultraplan.language.unknown import Unknown, UnknownValue
+from ultraplan.secrets import marker
+
+__all__ = ["ExpressionError", "Fault", "Unknown", "UnknownValue", "Variables", "check", "evaluate", "references",
+           "render", "render_text", "truth"]
+
+_RESULT = "_ultraplan_result"
+_TAGS = re.compile(r"\{\{|\{%")
+_BRACES = re.compile(r"\s*\{\{(.*)\}\}\s*", re.DOTALL)
+_CANNOT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, re.error)
+"""What an expression raises when it is applied to values that it was not made for."""
+
+_MAX_DEPTH = 100
+
+
+class ExpressionError(Exception):
+    """An expression that cannot be evaluated. ``path`` leads to it in the value that was rendered; ``line`` (from 1) is
+    its line in the text, where that is known; ``hint`` is what was probably meant."""
+
+    def __init__(self, message: str, *, path: tuple[str | int, ...] = (), line: int | None = None,
+                 hint: str | None = None) -> None:
+        self.reason = message
+        self.path = path
+        self.line = line
+        self.hint = hint
+        super().__init__(f"{message}; {hint}" if hint else message)
+
+
+class Fault(NamedTuple):
+    """A syntax error of an expression: the path to its text in the value, what is wrong, and the line and column
+    (from 1) in that text."""
+
+    path: tuple[str | int, ...]
+    message: str
+    line: int
+    column: int
+
+
+def render(value: Any, names: Mapping[str, Any]) -> Any:
+    """``value`` with every template in it, at any depth, rendered; mapping keys stay as they are.
+
+    ``{secret: REF}`` becomes the secret's marker. Raises `ExpressionError`, and `UnknownValue` where a value is used
+    that only a step's run can give.
+    """
+    with bounds.budget():
+        return _render(value, names, ())
+
+
+def render_text(text: str, names: Mapping[str, Any], name: str) -> str:
+    """The template file ``text`` rendered; ``name`` is the file's name in errors, which carry the template's line."""
+    if not (_TAGS.search(text) or "{#" in text):
+        return text
+    try:
+        with bounds.budget():
+            return _printed(_template(text, True), names)
+    except ExpressionError as error:
+        where = f"{name}:{error.line}" if error.line else name
+        raise ExpressionError(f"{where}: {error.reason}", line=error.line, hint=error.hint) from None
+
+
+def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
+    """The value of ``expression``, which has no braces (one pair around all of it is allowed). Raises as `render`."""
+    with bounds.budget():
+        return _value(_expression(_bare(expression)), names)
+
+
+def truth(expression: str, names: Mapping[str, Any]) -> bool:
+    """Whether the condition ``expression`` holds. Raises as `render`, and where the value is not a boolean."""
+    value = evaluate(expression, names)
+    if not isinstance(value, bool):
+        raise ExpressionError(
+            f"the condition {expression!r} gives {_told(value)}, not true or false",
+            hint="compare it (== …), or say what counts: | bool, | length > 0, is defined")
+    return value
+
+
+def references(value: Any, *, bare: bool = False) -> frozenset[Reference]:
+    """The dotted paths of names that the templates in ``value`` use: ``("steps", "a", "outputs", "x")``.
+
+    Names that a template binds itself (loops, set, macros) are not among them. ``bare``: the texts in ``value`` are
+    expressions without braces. Texts with syntax errors have none.
+    """
+    found: set[Reference] = set()
+    for _, text in _texts(value, bare):
+        try:
+            found |= _names(text, bare)
+        except ExpressionError:
+            continue
+    return frozenset(found)
+
+
+def check(value: Any, *, bare: bool = False) -> list[Fault]:
+    """The syntax errors of the templates in ``value``, unknown filters and tests among them. ``bare`` as in
+    `references`."""
+    faults = []
+    for path, text in _texts(value, bare):
+        try:
+            if bare:
+                _expression(_bare(text))
+            else:
+                _template(text, False)
+        except ExpressionError as error:
+            line, column = _culprit(text, error.line or 1, bare)
+            faults.append(Fault(path, str(error), line, column))
+    return faults
+
+
+class Variables(Mapping[str, Any]):
+    """Variables that are rendered when they are used. Of ``layers`` the later win; ``names`` are the other names that
+    their templates may use (``vars`` is this mapping itself). Raises `ExpressionError` where variables need each other
+    in a circle."""
+
+    def __init__(self, layers: Sequence[Mapping[str, Any]], names: Mapping[str, Any]) -> None:
+        self._raw: dict[str, Any] = {}
+        for layer in layers:
+            self._raw.update(layer)
+        self._names = {**names, "vars": self}
+        self._rendered: dict[str, Any] = {}
+        self._chain: list[str] = []
+        self._lock = threading.RLock()
+
+    def __getitem__(self, name: str) -> Any:
+        raw = self._raw[name]
+        with self._lock:
+            if name in self._rendered:
+                return self._rendered[name]
+            if name in self._chain:
+                circle = " → ".join([*self._chain[self._chain.index(name):], name])
+                raise ExpressionError(f"these variables need each other: {circle}")
+            self._chain.append(name)
+            try:
+                value = render(raw, self._names)
+            except ExpressionError as error:
+                if len(self._chain) > 1 or error.reason.startswith(("these variables", "in vars.")):
+                    raise
+                raise ExpressionError(f"in vars.{name}: {error.reason}", hint=error.hint) from None
+            finally:
+                self._chain.pop()
+            self._rendered[name] = value
+            return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    def __repr__(self) -> str:
+        return f"Variables({', '.join(self._raw)})"
+
+
+class _Code(NamedTuple):
+    """A compiled template. ``whole``: it is one expression, whose value is left in the context."""
+
+    template: Template
+    whole: bool
+
+
+def _render(value: Any, names: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
+    if isinstance(value, str):
+        if _TAGS.search(value) is None:
+            return value
+        try:
+            code = _template(value, False)
+            return _value(code, names) if code.whole else _printed(code, names)
+        except ExpressionError as error:
+            raise ExpressionError(error.reason, path=path, line=error.line, hint=error.hint) from None
+    if isinstance(value, Mapping):
+        reference = value.get("secret")
+        if len(value) == 1 and isinstance(reference, str):
+            return marker(reference)
+        return {key: _render(one, names, (*path, key)) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_render(one, names, (*path, index)) for index, one in enumerate(value)]
+    known(value)
+    return value
+
+
+def _printed(code: _Code, names: Mapping[str, Any]) -> str:
+    context = code.template.new_context(dict(names))
+    with _explained(code, names):
+        if code.whole:
+            for _ in code.template.root_render_func(context):
+                pass
+            return environment().finalize(context.vars[_RESULT])  # type: ignore[misc,no-any-return]
+        return "".join(code.template.root_render_func(context))
+
+
+def _value(code: _Code, names: Mapping[str, Any]) -> Any:
+    context = code.template.new_context(dict(names))
+    with _explained(code, names):
+        for _ in code.template.root_render_func(context):
+            pass
+        return _data(context.vars[_RESULT], 0)
+
+
+def _data(value: Any, depth: int) -> Any:
+    """``value`` as plain data, whatever the expression made of it."""
+    if value is None or isinstance(value, str | int | float):
+        return bounds.measured(value)
+    known(value)
+    if isinstance(value, Undefined):
+        str(value)  # raises, and says what is not defined
+    bounds.turn()
+    if depth > _MAX_DEPTH:
+        raise SecurityError(f"it makes a value more than {_MAX_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        return {key: _data(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, Iterable) and not callable(value) and not isinstance(value, bytes):
+        return [_data(one, depth + 1) for one in value]
+    raise TypeError(f"it gives a {type(value).__name__}, which is not a value")
+
+
+class _explained:  # noqa: N801 - a context manager, used as a function is
+    """Turns what evaluation raises into `ExpressionError`."""
+
+    def __init__(self, code: _Code, names: Mapping[str, Any]) -> None:
+        self._code = code
+        self._names = names
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, ExpressionError | UnknownValue):
+            return
+        line = None
+        while trace is not None:
+            if trace.tb_frame.f_globals.get("__jinja_template__") is not None:
+                line = self._code.template.get_corresponding_lineno(trace.tb_lineno)
+            trace = trace.tb_next
+        if isinstance(error, UndefinedError):
+            message, hint = _missing(self._code, self._names, str(error))
+            raise ExpressionError(message, line=line, hint=hint) from None
+        if isinstance(error, RecursionError):
+            raise ExpressionError("it calls itself without end", line=line) from None
+        if isinstance(error, (TemplateError, *_CANNOT)):
+            raise ExpressionError(str(error) or type(error).__name__, line=line) from None
+
+
+def _missing(code: _Code, names: Mapping[str, Any], message: str) -> tuple[str, str | None]:
+    """What is not defined, as the shortest path that leads nowhere, and what was probably meant."""
+    for path in sorted(code.template.ultraplan_names):  # type: ignore[attr-defined]
+        here: Any = names
+        for depth, part in enumerate(path):
+            if not isinstance(here, Mapping):
+                break
+            if part not in here:
+                shown = ".".join(path[: depth + 1])
+                if f"'{part}'" not in message:
+                    break
+                hint = did_you_mean(part, map(str, here))
+                if depth == 0:
+                    hint = next((f"did you mean '{space}.{part}'?" for space in ("vars", "inputs", "facts")
+                                 if isinstance(names.get(space), Mapping) and part in names[space]), hint)
+                return f"'{shown}' is not defined", hint
+            try:
+                here = here[part]
+            except (ExpressionError, UnknownValue):
+                break
+    return message, None
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _bare(expression: str) -> str:
+    """``expression`` without the braces that one may put around all of it."""
+    found = _BRACES.fullmatch(expression)
+    return found[1] if found and "{{" not in found[1] and "}}" not in found[1] else expression
+
+
+def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while todo:
+        path, one = todo.pop()
+        if isinstance(one, str):
+            if bare or _TAGS.search(one):
+                yield path, one
+        elif isinstance(one, Mapping):
+            if not (len(one) == 1 and isinstance(one.get("secret"), str)):
+                todo.extend(((*path, key), item) for key, item in one.items())
+        elif isinstance(one, list | tuple):
+            todo.extend(((*path, index), item) for index, item in enumerate(one))
+
+
+@lru_cache(maxsize=4096)
+def _names(text: str, bare: bool) -> frozenset[Reference]:
+    return (_expression(_bare(text)) if bare else _template(text, False)).template.ultraplan_names  # type: ignore
+
+
+@lru_cache(maxsize=4096)
+def _template(text: str, file: bool) -> _Code:
+    crlf = "\r" in text
+    if crlf and re.search(r"\r(?!\n)|(?<!\r)\n", text):
+        raise ExpressionError("a template's lines must all end in the same way; these mix CR and LF")
+    env = environment(files=file, crlf=crlf)
+    try:
+        tree = env.parse(text)
+        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)):
+            raise TemplateSyntaxError(f"'{type(node).__name__.lower()}' has no meaning here", node.lineno)
+        match tree.body:
+            case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
+                return _compiled(env, expression)
+        return _named(env.from_string(tree), free_names(tree), False)
+    except TemplateSyntaxError as error:
+        raise _syntax(error) from None
+    except RecursionError:
+        raise ExpressionError("this is nested too deep") from None
+
+
+@lru_cache(maxsize=4096)
+def _expression(text: str) -> _Code:
+    env = environment()
+    try:
+        parser = Parser(env, text, state="variable")
+        tree = parser.parse_expression()
+        if not parser.stream.eos:
+            raise TemplateSyntaxError("there is more than one expression here", parser.stream.current.lineno)
+        tree.set_environment(env)
+        return _compiled(env, bounded(tree))
+    except TemplateSyntaxError as error:
+        raise _syntax(error) from None
+    except RecursionError:
+        raise ExpressionError("this is nested too deep") from None
+
+
+def _compiled(env: Any, expression: nodes.Expr) -> _Code:
+    names = free_names(expression)
+    store = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=expression.lineno or 1)
+    tree = nodes.Template([store], lineno=1)
+    tree.set_environment(env)
+    return _named(env.from_string(tree), names, True)
+
+
+def _named(template: Template, names: frozenset[Reference], whole: bool) -> _Code:
+    template.ultraplan_names = names  # type: ignore[attr-defined]
+    return _Code(template, whole)
+
+
+def _syntax(error: TemplateSyntaxError) -> ExpressionError:
+    message = error.message or "a syntax error"
+    hint = None
+    unknown = re.match(r"No (filter|test) named '([^']*)'", message)
+    if unknown:
+        env = environment()
+        shown = [name for name in (env.filters if unknown[1] == "filter" else env.tests) if name[0] != "_"]
+        message, hint = f"there is no {unknown[1]} '{unknown[2]}'", did_you_mean(unknown[2], shown)
+    return ExpressionError(message[0].lower() + message[1:] if message[:2].istitle() else message,
+                           line=error.lineno, hint=hint)
+
+
+_PIECE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
+def _culprit(text: str, line: int, bare: bool) -> tuple[int, int]:
+    """The line and column of the first expression in ``text`` that is wrong by itself, else of the first tag on
+    ``line``."""
+    start = 0 if bare else None
+    if not bare:
+        for piece in _PIECE.finditer(text):
+            if piece[0].startswith("{{"):
+                try:
+                    _expression(piece[0][2:-2].strip("-+"))
+                except ExpressionError:
+                    start = piece.start()
+                    break
+    if start is None:
+        offset = sum(len(row) for row in text.splitlines(keepends=True)[: line - 1])
+        tag = _TAGS.search(text, offset) or _TAGS.search(text)
+        start = tag.start() if tag else 0
+    before = text[:start]
+    return before.count("\n") + 1, start - (before.rfind("\n") + 1) + 1
