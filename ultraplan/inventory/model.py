@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host: its name in the inventory, the groups it is in (parents included, ``all`` first), its merged variables."""
+    """A host: its name in the inventory, the groups it is in (parents included, ``all`` first), its merged variables.
+
+    ``implicit``: it is the machine itself, which no source names: in no group's members, met only by its name.
+    """
 
     name: str
     groups: tuple[str, ...] = ("all", "ungrouped")
     vars: Mapping[str, Any] = field(default_factory=dict)
+    implicit: bool = False
 
     @property
     def address(self) -> str:
