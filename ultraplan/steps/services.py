@@ -63,8 +63,8 @@ class ServiceParams:
         Duration, Meta(description="For pidfile: how long it has to end by itself before it is killed")
     ] = field(default_factory=lambda: Duration(10))
     user: Annotated[
-        str | None,
-        Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", description="For pidfile: the account it runs as"),
+        Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")] | None,
+        Meta(description="For pidfile: the account it runs as"),
     ] = None
 
     @property

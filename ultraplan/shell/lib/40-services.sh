@@ -108,9 +108,11 @@ up_sv_foreign() {
   echo "$1 names the living process $up_other, which was not started from here: it may be anybody's" >&2
 }
 
+# Neither dash nor busybox takes `kill -TERM -- -1234`; what follows the signal is always a number here.
+
 # up_sv_busy: whether anything of the service still runs: its process, or its process group where it leads one.
 up_sv_busy() {
-  kill -0 -- "$up_target" 2>/dev/null || return 1
+  kill -0 "$up_target" 2>/dev/null || return 1
   up_sv_proc "$up_sv" && [ "$up_born" = "$up_since" ] && return 0
   [ "$up_target" != "$up_sv" ] || return 1
   for up_entry in /proc/[0-9]*; do
@@ -128,12 +130,12 @@ up_sv_stop() {
   esac
   up_since=$up_born up_target=$up_sv
   [ "$up_pgrp" != "$up_sv" ] || up_target=-$up_sv
-  kill -TERM -- "$up_target" || return 1
+  kill -TERM "$up_target" || return 1
   up_waited=0
   while up_sv_busy && [ $up_waited -lt "$2" ]; do up_sv_nap; done
   if up_sv_busy; then
     echo "it did not end within the time it had, and was killed" >&2
-    kill -KILL -- "$up_target"
+    kill -KILL "$up_target"
     up_waited=0
     while up_sv_busy && [ $up_waited -lt 50 ]; do up_sv_nap; done
     ! up_sv_busy || { echo "process $up_sv does not even end when killed" >&2; return 1; }
@@ -144,7 +146,7 @@ up_sv_stop() {
 # up_sv_reload PIDFILE: HUP to the service's process.
 up_sv_reload() {
   up_sv_look "$1" || { echo 'it does not run' >&2; return 1; }
-  kill -HUP -- "$up_sv" && echo "instance $up_sv:$up_born"
+  kill -HUP "$up_sv" && echo "instance $up_sv:$up_born"
 }
 
 # up_sv_secure PIDFILE: what runs now, into the pre-image: the record, or nothing where it is stopped.
