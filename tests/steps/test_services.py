@@ -111,11 +111,11 @@ def test_a_stopped_service_is_started_and_undoing_stops_it(daemon: Daemon) -> No
 
 def test_a_started_service_is_free_of_the_shell_that_started_it(daemon: Daemon) -> None:
     daemon.do("started")
-    fds = {entry.name: os.readlink(entry) for entry in Path(f"/proc/{daemon.pid}/fd").iterdir()}
+    fds = {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{daemon.pid}/fd").iterdir()}
     assert fds == {"0": "/dev/null", "1": str(daemon.log), "2": str(daemon.log)}
     stat = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
     assert stat[3] == str(daemon.pid), "it leads its own session"
-    assert os.readlink(f"/proc/{daemon.pid}/cwd") == "/"
+    assert str(Path(f"/proc/{daemon.pid}/cwd").readlink()) == "/"
     assert "UP_" not in Path(f"/proc/{daemon.pid}/environ").read_text().replace("UP_PRE", "").replace("UP_TMP", "")
 
 
@@ -224,7 +224,7 @@ def test_a_record_of_another_account_is_not_run(daemon: Daemon) -> None:
         daemon.host.plan(STEP, daemon.params("stopped"))
 
 
-def test_what_ignores_TERM_is_killed_after_its_time(daemon: Daemon) -> None:
+def test_what_ignores_term_is_killed_after_its_time(daemon: Daemon) -> None:
     daemon.do("started", command="trap '' TERM; while :; do sleep 0.2; done")
     pid, began = daemon.pid, time.monotonic()
     _, reply, wrong = daemon.host.apply(STEP, daemon.params("stopped", stop_timeout="500ms"))
@@ -268,7 +268,7 @@ def test_a_log_that_cannot_be_written_fails_before_anything_runs(daemon: Daemon)
     assert wrong is not None and "could not be started" in wrong and not ran.exists()
 
 
-def test_reload_sends_HUP_and_keeps_the_process(daemon: Daemon) -> None:
+def test_reload_sends_hup_and_keeps_the_process(daemon: Daemon) -> None:
     got = daemon.host.root / "got"
     daemon.do("started", command=f"trap 'echo >\"{got}\"' HUP; while :; do sleep 0.1; done")
     daemon.host.prefix.unlink()
@@ -294,7 +294,7 @@ def test_words_of_a_command_are_data(daemon: Daemon) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes accounts")
 def test_a_service_runs_as_another_account(daemon: Daemon) -> None:
     daemon.do("started", user="nobody", command='[ "$USER" = nobody ] && exec /bin/sleep 1000')
-    uid = os.stat(f"/proc/{daemon.pid}").st_uid
+    uid = Path(f"/proc/{daemon.pid}").stat().st_uid
     assert uid != 0
     daemon.do("stopped")
     assert not any(map(alive, daemon.seen))
