@@ -51,13 +51,14 @@ class Shell(Protocol):
     def run(self, text: str, *, timeout: float | None = None) -> Reply:
         """Run one program's final text and wait for its answer. ``timeout`` in seconds.
 
-        A program cannot end the shell, change its directory, its variables or its traps (it runs in a subshell, stdin empty).
-        Raises `ConnectionLost`, `DeadlineExceeded`, `Unreachable`.
+        A program cannot end the shell, change its directory, its variables or its traps (it runs in a
+        subshell, stdin empty). Raises `ConnectionLost`, `DeadlineExceeded`, `Unreachable`.
         """
 
-    def run_many(self, texts: Sequence[str], *, timeout: float | None = None, stop_on_error: bool = False) -> list[Reply]:
-        """Send all, then collect: one round trip for any number. With ``stop_on_error`` the shell itself skips what
-        follows the first non-zero exit, and the list ends there."""
+    def run_many(self, texts: Sequence[str], *, timeout: float | None = None,
+                 stop_on_error: bool = False) -> list[Reply]:
+        """Send all, then collect: one round trip for any number. With ``stop_on_error`` the shell itself
+        skips what follows the first non-zero exit, and the list ends there."""
 
 
 class Connection(Protocol):
@@ -80,7 +81,8 @@ class Connection(Protocol):
 
     def download(self, path: str, sink: BinaryIO, account: Account | None = None,
                  progress: Progress | None = None) -> None:
-        """Stream the file at ``path`` into ``sink``. Constant memory. Raises as `upload`; then ``sink`` holds a part."""
+        """Stream the file at ``path`` into ``sink``. Constant memory. Raises as `upload`; then ``sink`` holds
+        a part."""
 
     def close(self) -> None:
         """Close everything; programs that run on the host go on."""

@@ -17,12 +17,13 @@ PASSWORD_TIMEOUT = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Become:
-    """How accounts are taken on. ``password`` gives sudo's password (called only where sudo asks), or None."""
+    """How accounts are taken on. ``password`` gives sudo's password; called only when sudo asks."""
 
     password: Callable[[], str] | None = None
 
-    def command(self, host: str, account: Account | None, words: tuple[str, ...]) -> tuple[str, Dialogue | None]:
-        """The shell command that runs ``words`` as ``account``, and the dialogue to hold before its stdin is free.
+    def command(self, host: str, account: Account | None,
+                words: tuple[str, ...]) -> tuple[str, Dialogue | None]:
+        """The shell command that runs ``words`` as ``account``, and the dialogue that frees its stdin.
 
         Raises `AuthenticationFailed` for a method or an account name that cannot be used.
         """
@@ -35,8 +36,9 @@ class Become:
             case "sudo" if self.password is not None:
                 token = secrets.token_hex(16)
                 inner = f"echo {token}.ready >&2;exec {join(words)}"
-                sudo = join(("sudo", "-H", "-S", "-p", f"{token}.password", "-u", user, "--", "/bin/sh", "-c", inner))
-                return f"exec {sudo}", Dialogue(host, account, token, self.password)
+                ask = ("sudo", "-H", "-S", "-p", f"{token}.password", "-u", user)
+                dialogue = Dialogue(host, account, token, self.password)
+                return f"exec {join((*ask, '--', '/bin/sh', '-c', inner))}", dialogue
             case "sudo":
                 return f"exec sudo -n -H -u {quote(user)} -- {join(words)}", None
             case "doas":
@@ -49,7 +51,7 @@ class Become:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """Waits for sudo's prompt or for the program's readiness, and gives the password on stdin, never on a command line."""
+    """Waits for sudo's prompt or the program's readiness. The password goes to stdin, never to a command."""
 
     host: str
     account: Account
@@ -70,8 +72,10 @@ class Dialogue:
             if said.count(prompt) > asked:
                 asked += 1
                 if asked > 1:
-                    raise AuthenticationFailed(self.host, f"sudo did not accept the password for {self.account.user}",
-                                               "check ansible_become_password")
+                    raise AuthenticationFailed(
+                        self.host,
+                        f"cannot become {self.account.user} by sudo: the password was not accepted",
+                        "check ansible_become_password")
                 pending = memoryview((self.password() + "\n").encode())
             if turn.ended or time.monotonic() > until:
                 text = said.replace(prompt, b"").decode("utf-8", "replace").strip()
@@ -82,8 +86,9 @@ def refused(host: str, account: Account, said: str) -> AuthenticationFailed:
     """The error for what ``sudo``, ``doas`` or ``su`` said instead of starting a shell."""
     last = said.splitlines()[-1] if said else "no answer"
     if "password is required" in said or "Authentication required" in said or "no tty" in said:
-        hint = ("give ansible_become_password (as a secret), or allow the account to become without one (NOPASSWD)"
-                if account.method == "sudo" else "allow the account to become without a password")
+        hint = "allow it on the host without a password"
+        if account.method == "sudo":
+            hint = "give ansible_become_password (as a secret), or allow it without one (sudoers: NOPASSWD)"
     elif "not in the sudoers" in said or "not allowed" in said or "not permitted" in said:
         hint = f"allow it on the host (sudoers: {account.user})"
     elif "not found" in said:

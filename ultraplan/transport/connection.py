@@ -15,7 +15,7 @@ from ultraplan.transport.become import Become, refused
 from ultraplan.transport.framed import FramedShell
 from ultraplan.transport.wire import Wire
 
-# The group is looked up: sudo and su may have given the shell one of its own. Without /proc: the shell itself.
+# The group is looked up: sudo and su may have given the shell one of its own. Without /proc: the shell alone.
 _KILL = """\
 p={pid}
 if read -r line 2>/dev/null <"/proc/$p/stat"; then
@@ -31,8 +31,8 @@ _KILL_TIMEOUT = 10.0
 class WiredConnection(ABC):
     """A `Connection` over processes that a subclass starts.
 
-    ``user``: the account that logs in; becoming it is left out, so that a host needs no sudo for it. ``shell_path``: the
-    POSIX shell there.
+    ``user``: the account that logs in; becoming it is left out, so that a host needs no sudo for it.
+    ``shell_path``: the POSIX shell there.
     """
 
     def __init__(self, host: str, user: str, shell_path: str, become: Become) -> None:
@@ -69,7 +69,8 @@ class WiredConnection(ABC):
         account, path = self._other(account), transfer.safe(path)
         scratch = transfer.scratch(path)
         with transfer.opened(source) as (stream, size):
-            wire = self._start(account, ("-c", transfer.RECEIVE, "sh", path, scratch, "-" if size is None else str(size)))
+            expected = "-" if size is None else str(size)
+            wire = self._start(account, ("-c", transfer.RECEIVE, "sh", path, scratch, expected))
             try:
                 sent, answer = transfer.send(self.host, wire, stream, size, progress)
             except TransferFailed as error:
@@ -79,7 +80,8 @@ class WiredConnection(ABC):
         if size is None:
             reply = self.side(f"set -- {join((path, scratch, str(sent)))}\n{transfer.COMMIT}", account)
             if reply.exit != 0:
-                raise TransferFailed(self.host, f"{path}: got {answer.decode('ascii', 'replace').strip()} of {sent} bytes")
+                got = answer.decode("ascii", "replace").strip()
+                raise TransferFailed(self.host, f"{path}: got {got} of {sent} bytes")
 
     def download(self, path: str, sink: BinaryIO, account: Account | None = None,
                  progress: Progress | None = None) -> None:
@@ -128,5 +130,6 @@ class WiredConnection(ABC):
         if account is not None:
             return refused(self.host, account, said)
         how = "the shell ended at once" + ("" if status is None else f" with exit {status}")
-        return Unreachable(self.host, how + (f": {said[-500:]}" if said else ""),
-                           f"the account needs a login shell that runs commands, and {self._sh} must be a POSIX shell")
+        return Unreachable(
+            self.host, how + (f": {said[-500:]}" if said else ""),
+            f"the account needs a login shell that runs commands, and {self._sh} must be a POSIX shell")

@@ -20,13 +20,14 @@ Starter = Callable[[], Wire]
 Killer = Callable[[int], None]
 """Ends the process group of a shell, given its pid there."""
 Explainer = Callable[[int | None, str], Unreachable]
-"""The error for a shell that did not start, given its exit code (None: unknown) and what was printed instead."""
+"""The error for a shell that did not start, given its exit code (None: unknown) and what it printed."""
 
 
 class FramedShell:
     """A persistent ``sh``, started at the first use and again after a loss.
 
-    ``pid`` is the shell's process id on the host (None while there is no shell). Not for use by two threads at once.
+    ``pid`` is the shell's process id on the host (None while there is no shell). Not for use by two threads
+    at once.
     """
 
     def __init__(self, host: str, start: Starter, kill: Killer, explain: Explainer) -> None:
@@ -42,8 +43,8 @@ class FramedShell:
 
     def run_many(self, texts: Sequence[str], *, timeout: float | None = None,
                  stop_on_error: bool = False) -> list[Reply]:
-        """See `Shell.run_many`; ``timeout`` is for all of them together. Raises ValueError for a NUL character in a text,
-        before anything is sent."""
+        """See `Shell.run_many`; ``timeout`` is for all of them together. Raises ValueError for a NUL
+        character in a text, before anything is sent."""
         if not texts:
             return []
         data = framing.frames(texts, self._number + 1, stop_on_error=stop_on_error)
@@ -60,7 +61,7 @@ class FramedShell:
         except FrameError as error:
             self.close()
             raise ConnectionLost(self.host, f"the shell's answer cannot be read: {error}") from None
-        except BaseException:  # an interrupt too: what is still on its way must not be taken for the next answer
+        except BaseException:  # an interrupt too: the answer to come must not be taken for another's
             self.close()
             raise
 
@@ -73,7 +74,7 @@ class FramedShell:
     # -- below: how
 
     def _ready(self) -> Wire:
-        """A live shell between two programs. Output that something in the background left there is dropped."""
+        """A live shell between two programs. Output that something in the background left is dropped."""
         if self._wire is not None:
             while True:
                 turn = self._wire.turn(_NOTHING, 0)
@@ -93,8 +94,8 @@ class FramedShell:
         self._out, self._err = Parser(nonce), Parser(nonce)
         self._wire = wire = self._start()
         try:
-            greeting = self._collect(wire, memoryview(framing.opening(nonce)), 0, 1, time.monotonic() + START_TIMEOUT,
-                                     stop_on_error=False)
+            greeting = self._collect(wire, memoryview(framing.opening(nonce)), 0, 1,
+                                     time.monotonic() + START_TIMEOUT, stop_on_error=False)
         except TimeoutError:
             self.close()
             raise Unreachable(self.host, f"no shell within {START_TIMEOUT:g} s") from None

@@ -4,9 +4,9 @@ A shell reads programs from its stdin. Each is one line of the form::
 
     (unset _up_nonce;eval ' PROGRAM') </dev/null;frame_end SEQUENCE $?
 
-The program is one quoted word, so whatever it holds, a syntax error included, ends with its subshell. After it the shell
-writes an end mark, the unguessable nonce of the session with the program's number and exit code, on stdout and on
-stderr. What came before the mark is the program's output, byte for byte.
+The program is one quoted word, so whatever it holds, a syntax error included, ends with its subshell. After
+it the shell writes an end mark, the unguessable nonce of the session with the program's number and exit code,
+on stdout and on stderr. What came before the mark is the program's output, byte for byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ultraplan.shell import library, quote
 
 HEAD, TAIL = 768 * 1024, 256 * 1024
-"""How much of one stream of one program is kept: so much from its beginning, so much from its end, in bytes."""
+"""How many bytes of one stream of one program are kept of its beginning and of its end."""
 
 _MARK = b"\x1e"
 
@@ -28,22 +28,24 @@ class FrameError(Exception):
 
 
 def opening(nonce: str) -> bytes:
-    """What a new shell is sent first: the library, the nonce, and an end mark numbered 0 whose status is the shell's pid."""
+    """What a new shell is sent first: the library, the nonce, and an end mark numbered 0 whose status is the
+    shell's pid."""
     return f"{library()}\n_up_nonce={nonce}\nframe_end 0 $$\n".encode()
 
 
 def frames(texts: Iterable[str], first: int, *, stop_on_error: bool = False) -> bytes:
     """The lines that run ``texts``, numbered from ``first``. Raises ValueError for a NUL character.
 
-    With ``stop_on_error`` the shell skips, and does not answer, all that follow the first non-zero exit. Surrogates
-    (Python's undecodable bytes) are sent as the bytes that they stand for.
+    With ``stop_on_error`` the shell skips, and does not answer, all that follow the first non-zero exit.
+    Surrogates (Python's undecodable bytes) are sent as the bytes that they stand for.
     """
     lines = ["_up_status=0\n"] if stop_on_error else []
     for number, text in enumerate(texts, first):
         # The blank: no shell takes a program that begins with a dash for an option of eval.
         run = f"(unset _up_nonce;eval {quote(' ' + text)}) </dev/null"
         if stop_on_error:
-            lines.append(f'[ "$_up_status" != 0 ]||{{ {run};_up_status=$?;frame_end {number} "$_up_status";}}\n')
+            end = f'_up_status=$?;frame_end {number} "$_up_status"'
+            lines.append(f'[ "$_up_status" != 0 ]||{{ {run};{end};}}\n')
         else:
             lines.append(f"{run};frame_end {number} $?\n")
     return "".join(lines).encode("utf-8", "surrogateescape")
@@ -81,7 +83,7 @@ class Kept:
                 del self._tail[: -self._tail_limit]
 
     def take(self) -> tuple[bytes, bool]:
-        """What is kept, and whether something was dropped (then a line in the middle says how much); starts anew."""
+        """What is kept, a line in the middle for what was dropped, and whether any was; starts anew."""
         tail = bytes(self._tail[-self._tail_limit :]) if self._tail_limit else b""
         dropped = self._total - len(self._head) - len(tail)
         gap = b"\n[... %d bytes left out ...]\n" % dropped if dropped else b""
@@ -122,7 +124,7 @@ class Parser:
         return parts
 
     def forget(self) -> None:
-        """Drop what came since the last mark: it belongs to no program (something in the background wrote it)."""
+        """Drop what came since the last mark: something in the background wrote it."""
         self._kept.take()
 
     def unfinished(self) -> bytes:

@@ -18,7 +18,8 @@ STALL_TIMEOUT = 120.0
 """A transfer that moves no byte for so many seconds is given up."""
 
 # $1: the path; $2: the scratch name beside it; $3: the size in bytes, or - where only the sender will know.
-# The scratch file is created exclusively. Its size tells a sender that is done from one that died: both are end of file.
+# The scratch file is created exclusively. Its size tells a sender that is done from one that died: both are
+# end of file.
 _SIZE = """\
 set -f
 size() { set -- $(ls -dlnL "$1") && echo "$5"; }
@@ -86,7 +87,8 @@ def opened(source: bytes | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int | No
         yield source, size
 
 
-def send(host: str, wire: Wire, source: BinaryIO, size: int | None, progress: Progress | None) -> tuple[int, bytes]:
+def send(host: str, wire: Wire, source: BinaryIO, size: int | None,
+         progress: Progress | None) -> tuple[int, bytes]:
     """Stream ``source`` into `RECEIVE`; returns how many bytes it sent and what the host answered.
 
     Raises `TransferFailed` with the host's words, `ConnectionLost`.
@@ -114,7 +116,8 @@ def send(host: str, wire: Wire, source: BinaryIO, size: int | None, progress: Pr
 
 
 def receive(host: str, wire: Wire, sink: BinaryIO, progress: Progress | None) -> None:
-    """Stream what `SEND` sends into ``sink``. Raises `TransferFailed`, `ConnectionLost`; then ``sink`` holds a part."""
+    """Stream what `SEND` sends into ``sink``. Raises `TransferFailed`, `ConnectionLost`; then ``sink`` holds
+    a part."""
     wire.end_input()
     size: int | None = None
     header, err, got = b"", b"", 0

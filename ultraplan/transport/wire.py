@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What moved: bytes of ``sent`` that were taken, what arrived, and whether nothing can arrive any more."""
+    """What moved: how many bytes were taken, what arrived, and whether nothing can arrive any more."""
 
     sent: int = 0
     stdout: bytes = b""
@@ -20,15 +20,16 @@ class Wire(Protocol):
     """One running process. Not for use by two threads at once."""
 
     def turn(self, data: memoryview, timeout: float | None) -> Turn:
-        """Wait until something moves, at most ``timeout`` seconds (None: for ever), and move what can be moved without
-        blocking in any of the three directions. Never raises for an ended process: that is ``Turn.ended``."""
+        """Wait until something moves, at most ``timeout`` seconds (None: for ever), and move what can be
+        moved without blocking in any of the three directions. Never raises for an ended process: that is
+        ``Turn.ended``."""
 
     def end_input(self) -> None:
         """The process reads end of file after what was sent."""
 
     def status(self, timeout: float) -> int | None:
-        """The exit code once the process has ended (negative or above 128 for a signal); None where it cannot be known
-        within ``timeout`` seconds."""
+        """The exit code once the process has ended (negative or above 128 for a signal); None where it cannot
+        be known within ``timeout`` seconds."""
 
     def close(self) -> None:
         """Let go of the streams; the process may go on. May be called twice, and by another thread."""
