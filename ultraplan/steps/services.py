@@ -128,9 +128,7 @@ class Service(HostStep[ServiceParams]):
     def resources(self, params: ServiceParams) -> tuple[str, ...]:
         mine = f"service:{params.name}"
         if params.by_pidfile:
-            words = params.command if isinstance(params.command, list) else []
-            paths = [path for path in (params.chdir, *words) if path.startswith("/") and path != "/"]
-            return (mine, *(f"path:{path}" for path in paths))
+            return (mine,)
         unit = params.name if "." in params.name else f"{params.name}.service"
         return (mine, *(f"path:{folder}/{unit}" for folder in _UNIT_FOLDERS))
 
