@@ -25,6 +25,7 @@ HTTP, TCP = Http(), Tcp()
 
 
 class Handler(BaseHTTPRequestHandler):
+    well: ClassVar[int] = 0
     seen: ClassVar[list[tuple[str, str, dict[str, str], bytes]]] = []
 
     def answer(self) -> None:
@@ -47,6 +48,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_health(self) -> None:
         told = {"healthy": True, "version": "2.1", "checks": {"db": {"status": "up", "lag": 0}}, "nodes": [{"id": 1}]}
         self.say(200, json.dumps(told).encode(), **{"X-Release": "2.1"})
+
+    def do_flaky(self) -> None:
+        type(self).well -= 1
+        self.say(200 if self.well >= 0 else 503, b"{}")
 
     def do_text(self) -> None:
         self.say(200, b"all is well")
@@ -154,6 +159,15 @@ def test_a_wrong_answer_fails_with_what_was_found_and_wanted(
     assert len(str(failed.value)) < 600
 
 
+def test_an_answer_can_have_to_stay_right_for_a_while(tmp_path: Path, url: str) -> None:
+    Handler.well = 2
+    with pytest.raises(StepFailed, match="right at first, but not for 10s: GET .* answered 503"):
+        ask(tmp_path, url=f"{url}/flaky", hold="10s", every="0s")
+    Handler.well, began = 10_000, time.monotonic()
+    ask(tmp_path, url=f"{url}/flaky", hold="200ms", every="0s")
+    assert Handler.well < 9_998 and 0.2 <= time.monotonic() - began < 5
+
+
 def test_a_redirect_is_followed_only_when_asked_for(tmp_path: Path, url: str) -> None:
     assert ask(tmp_path, url=f"{url}/moved", status=302)["json"] is None
     assert ask(tmp_path, url=f"{url}/moved", follow_redirects=True)["json"]["healthy"] is True
@@ -245,6 +259,7 @@ def test_a_method_that_is_not_known_yet_needs_a_declared_way_back() -> None:
 
 @pytest.mark.parametrize(("raw", "path"), [
     ({"url": "localhost:80"}, ("url",)),
+    ({"url": "http://x", "method": "PUT", "hold": "1s"}, ("hold",)),
     ({"url": "http://x", "body": "a", "json_body": {}}, ("json_body",)),
     ({"url": "https://x", "ca": "a.pem", "verify_tls": False}, ("ca",)),
 ])

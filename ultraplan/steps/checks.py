@@ -61,6 +61,11 @@ class HttpParams:
     contains: Annotated[str | None, Meta(description="What the answer's text has to hold")] = None
     timeout: Annotated[Duration, Meta(description="How long it may take in all")] = field(
         default_factory=lambda: Duration(10))
+    hold: Annotated[
+        Duration, Meta(description="How long the answer has to stay right: it is asked again and again until then")
+    ] = field(default_factory=lambda: Duration(0))
+    every: Annotated[Duration, Meta(description="With `hold`: the pause between two requests")] = field(
+        default_factory=lambda: Duration(1))
     follow_redirects: Annotated[bool, Meta(description="Whether to go where a redirect points")] = False
     verify_tls: Annotated[bool, Meta(description="Whether the server's certificate has to be right")] = True
     ca: Annotated[SourceFile | None, Meta(description="A PEM file with the authorities to trust")] = None
@@ -125,6 +130,8 @@ class Http(ControllerStep[HttpParams]):
         url = raw.get("url")
         if isinstance(url, str) and "{" not in url and not url.lower().startswith(("http://", "https://")):
             found.append((("url",), "an address begins with http:// or https://"))
+        if "hold" in raw and raw.get("method", "GET") not in _SAFE_METHODS:
+            found.append((("hold",), "only GET, HEAD and OPTIONS may be sent again and again"))
         if "body" in raw and "json_body" in raw:
             found.append((("json_body",), "`body` and `json_body` cannot both be sent"))
         if "ca" in raw and raw.get("verify_tls") is False:
@@ -136,19 +143,31 @@ class Http(ControllerStep[HttpParams]):
         wants += [] if params.json is None else ["JSON"]
         wants += [] if params.contains is None else ["text"]
         verb = "checks" if params.method in _SAFE_METHODS else f"{params.method}s"
-        return Change(summary=f"{verb} {params.url}: {', '.join(wants)}")
+        held = f", for {params.hold}" if params.hold else ""
+        return Change(summary=f"{verb} {params.url}: {', '.join(wants)}{held}")
 
     def act(self, params: HttpParams, state: State, context: Context) -> Mapping[str, Any]:
-        answer = _send(params, context.secrets)
-        wrong = _wrong(params, answer)
-        if wrong:
-            raise StepFailed(f"{params.method} {params.url}: {'; '.join(wrong)}")
+        began = time.monotonic()
+        answer = self._ask(params, context)
+        while params.hold and params.method in _SAFE_METHODS and time.monotonic() - began < params.hold:
+            context.wait(params.every)
+            try:
+                answer = self._ask(params, context)
+            except StepFailed as error:
+                raise StepFailed(f"right at first, but not for {params.hold}: {error}") from None
         try:
             parsed = answer.parsed()
         except ValueError:
             parsed = None
         return {"status": answer.status, "json": parsed, "text": answer.text[:MOST_TEXT],
                 "headers": answer.headers, "elapsed": round(answer.elapsed, 3)}
+
+    def _ask(self, params: HttpParams, context: Context) -> _Answer:
+        """One right answer; raises `StepFailed` for any other."""
+        answer = _send(params, context.secrets)
+        if wrong := _wrong(params, answer):
+            raise StepFailed(f"{params.method} {params.url}: {'; '.join(wrong)}")
+        return answer
 
 
 def _send(params: HttpParams, secrets: Secrets) -> _Answer:
