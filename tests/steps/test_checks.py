@@ -161,7 +161,7 @@ def test_a_wrong_answer_fails_with_what_was_found_and_wanted(
 
 def test_an_answer_can_have_to_stay_right_for_a_while(tmp_path: Path, url: str) -> None:
     Handler.well = 2
-    with pytest.raises(StepFailed, match="right at first, but not for 10s: GET .* answered 503"):
+    with pytest.raises(StepFailed, match=r"right at first, but not for 10s: GET .* answered 503"):
         ask(tmp_path, url=f"{url}/flaky", hold="10s", every="0s")
     Handler.well, began = 10_000, time.monotonic()
     ask(tmp_path, url=f"{url}/flaky", hold="200ms", every="0s")
