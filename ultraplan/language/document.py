@@ -77,7 +77,8 @@ class Step:
 
     ``params``: what stands under that key. ``needs``: None where the text has none (it then waits for the step above).
     ``when``: expressions without braces, all of which must hold. ``loop``: the raw list or expression, or None.
-    ``children``: for a block, its steps by role (``block``, ``rescue``, ``always``).
+    ``children``: for a block, its steps by role (``block``, ``rescue``, ``always``). ``become`` and ``on_failure``:
+    None where the text has none (that of the block, the include or the plan around it holds then).
     """
 
     id: str
@@ -101,7 +102,7 @@ class Step:
     undo: Step | None = None
     reads_only: bool = False
     irreversible: str | None = None
-    on_failure: OnFailure = OnFailure.ROLLBACK
+    on_failure: OnFailure | None = None
     confirm: Duration | None = None
     children: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
 
