@@ -13,6 +13,7 @@ from ultraplan.inventory.model import Group, Host, Inventory
 from ultraplan.inventory.names import LOCALHOST
 from ultraplan.inventory.varfiles import VarFiles
 
+
 class CycleError(ValueError):
     """A group would be its own descendant. ``path``: the groups, from the one around to itself."""
 

@@ -31,7 +31,8 @@ def match(inventory: Inventory, pattern: str, limit: str | None = None, *, stric
     means too, where it is given (there, ``@FILE`` stands for one pattern a line).
 
     Raises `PatternError` for a pattern that is empty, no regular expression, or counts beyond its hosts; and, unless
-    ``strict`` is off (then they mean no host, as in Ansible), for a part that is neither a host nor a group.
+    ``strict`` is off, for a name that is neither a host nor a group. (In Ansible such a name means no host, as a
+    glob or regular expression that matches nothing does here too.)
     """
     matcher = _Matcher(inventory, strict)
     hosts = matcher.evaluate(_nonempty(split(pattern), "the host pattern"))
@@ -42,7 +43,7 @@ def match(inventory: Inventory, pattern: str, limit: str | None = None, *, stric
 
 
 def split(pattern: str) -> list[str]:
-    """The parts of a pattern: at its commas, or, where it has none and is no address (``2001:db8::1``), at its colons."""
+    """The parts of a pattern: at its commas, or at its colons where it has none and is no address (``::1``)."""
     if "," in pattern:
         parts = pattern.split(",")
     elif split_port(pattern) is not None:
@@ -79,15 +80,18 @@ def _limit(limit: str) -> list[str]:
 class _Matcher:
     def __init__(self, inventory: Inventory, strict: bool) -> None:
         self.inventory = inventory
-        self.named = [name for name, host in inventory.hosts.items() if not host.implicit]
+        self.named = {name: None for name, host in inventory.hosts.items() if not host.implicit}
         self.strict = strict
 
     def evaluate(self, parts: Sequence[str]) -> list[str]:
-        """Ansible's order: first what adds (``all`` where nothing does), then ``&``, then ``!``, wherever they stand."""
+        """Ansible's order: first what adds (``all`` where nothing does), then ``&``, then ``!``.
+
+        A name that is both a host's and a group's means the host where it adds, and the group after ``&`` and ``!``.
+        """
         adding = [part for part in parts if part[0] not in "&!"] or ["all"]
         hosts: dict[str, None] = {}
         for part in adding:
-            hosts.update(dict.fromkeys(self._part(part)))
+            hosts.update(dict.fromkeys([part] if part in self.named else self._part(part)))
         for part in parts:
             if part[0] == "&":
                 both = frozenset(self._part(part[1:]))
@@ -102,13 +106,10 @@ class _Matcher:
         """What one part means; a host may stand in it twice, and subscripts count it twice (as in Ansible)."""
         if not text:
             raise PatternError("'&' and '!' need a pattern after them")
-        host = self.inventory.hosts.get(text)
-        if host is not None and not host.implicit:
-            return [text]
         subscript = None if text[0] == "~" else _SUBSCRIPT.match(text)
         found, known = self._names(subscript[1] if subscript else text)
         if not found and not known:
-            if self.strict:
+            if self.strict and text[0] != "~" and not _GLOB - {"."} & set(subscript[1] if subscript else text):
                 raise PatternError(f"'{text}' is no host and no group", self._meant(text))
             return []
         return _chosen(found, subscript, text) if subscript and found else found

@@ -125,14 +125,13 @@ class _Sections:
             self._wrong("expected-group", f"in [{self.group}:children] each line is one group's name", text, hint)
             return
         child = found[1]
-        wanted = self.pending.get(child)
-        if child in self.builder.groups and (wanted is None or not wanted.parents):
+        if child in self.builder.groups:
             self._adopt(self.group, child)
-        else:
-            if wanted is None:
-                at = Position(self.name, self.number, self.line.find(child) + 1, len(child))
-                wanted = self.pending[child] = _Pending(at, self.line, f"[{self.group}:children]")
-            wanted.parents.append(self.group)
+            return
+        if child not in self.pending:
+            at = Position(self.name, self.number, self.line.find(child) + 1, len(child))
+            self.pending[child] = _Pending(at, self.line, f"[{self.group}:children]")
+        self.pending[child].parents.append(self.group)
 
     def _variable(self, text: str) -> None:
         if "=" not in text:
@@ -203,7 +202,7 @@ class _Sections:
 
 def literal(text: str) -> Any:
     """The value that ``text`` writes: what it is as a Python literal (a number, quoted text, a list, True …), otherwise
-    the text itself. Nothing is evaluated. As in Ansible, tuples and sets become lists, bytes and complex become text."""
+    the text itself. Nothing is evaluated. Tuples and sets become lists, bytes and complex numbers text."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

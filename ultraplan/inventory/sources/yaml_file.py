@@ -17,7 +17,7 @@ from ultraplan.language.errors import did_you_mean
 from ultraplan.secrets import neutral
 
 _PARTS = ("hosts", "vars", "children")
-_FIRST = re.compile(r"""(?:---|%YAML|\{|['"]?[^\s=\[]+['"]?\s*:(?:\s*$|\s+[#&{]))""")
+_FIRST = re.compile(r"""(?:---|%YAML|\{|['"]?[^\s=\[]+['"]?\s*:(?:\s*$|\s+(?:[#&{]|null\b|~)))""")
 _SECTION = re.compile(r"\[[^\[\]\s,]+\]\s*(?:#.*)?$")
 
 
