@@ -105,7 +105,7 @@ class Secrets:
             self._values[reference] = value
             for spelling in _spellings(value):
                 if len(spelling) >= _SHORTEST:
-                    self._spellings[spelling] = f"«secret {reference}»"
+                    self._spellings[spelling] = reference
             longest_first = sorted(self._spellings, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
             return value
@@ -119,11 +119,19 @@ class Secrets:
         escaped for single quotes."""
         return _MARKER.sub(lambda m: self.value(m[1]).replace("'", "'\\''"), text) if OPEN in text else text
 
+    def conceal(self, text: str) -> str:
+        """``text`` from a host with marker characters neutralized and every known value replaced by its marker, so that
+        it can be stored, shown, and still be sent where a later step uses it."""
+        text = neutral(text)
+        if self._pattern is None:
+            return text
+        return self._pattern.sub(lambda m: marker(self._spellings[m[0]]), text)
+
     def redact(self, text: str) -> str:
         """``text`` with every known value, in any of its spellings, and every marker replaced by its name."""
         pattern = self._pattern
         if pattern is not None:
-            text = pattern.sub(lambda m: self._spellings[m[0]], text)
+            text = pattern.sub(lambda m: marker(self._spellings[m[0]]), text)
         return shown(text) if OPEN in text else text
 
 

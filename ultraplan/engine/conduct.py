@@ -80,7 +80,6 @@ class Conductor:
         self.past_no_return: Key | None = None
         """An irreversible operation that may have had its effect."""
         self.unwind = Unwind(shape)
-        self._seq = 0
         self._batch_index = -1
         self._batch = _Batch(frozenset())
         self._next_batch()
@@ -90,18 +89,17 @@ class Conductor:
     def replay(self, records: Iterable[Record]) -> None:
         """Record the events of a journal."""
         for record in records:
-            self.record(record.event)
+            self.record(record.event, record.seq)
 
-    def record(self, event: AnyEvent) -> None:
-        """Take in one durable event; raises `ProtocolError` for one that cannot be."""
-        self._seq += 1
+    def record(self, event: AnyEvent, seq: int) -> None:
+        """Take in one durable event and its place in the journal; raises `ProtocolError` for one that cannot be."""
         if isinstance(event, OpEvent):
             if event.node not in self.shape.nodes:
                 raise ProtocolError(f"the journal speaks of a step {event.node!r} that the plan does not have")
             if event.direction == "reverse":
                 self.unwind.record(event)
             else:
-                self._forward(event)
+                self._forward(event, seq)
         elif isinstance(event, RollbackDecided):
             self._decided(event)
         elif isinstance(event, RunClosed):
@@ -110,14 +108,14 @@ class Conductor:
             self.closed = None
             self._reopen(event)
 
-    def _forward(self, event: OpEvent) -> None:
+    def _forward(self, event: OpEvent, seq: int) -> None:
         key = (event.node, event.host)
         before = self.forward.get(key, OpState.PENDING)
         now = after(before, event)  # type: ignore[arg-type]
         if isinstance(event, Intent):
             if event.host in self.unwinding:
                 raise ProtocolError(f"an effect of {event.node!r} on {event.host!r} after its rollback was decided")
-            self.unwind.happened(key, self._seq)
+            self.unwind.happened(key, seq)
             if self.shape.nodes[event.node].irreversible:
                 self.past_no_return = key
         elif isinstance(event, Prepared):
@@ -152,7 +150,7 @@ class Conductor:
                 if (key[1] not in self.unwinding and self.forward[key] is OpState.FAILED and self._fatal(key)
                         and key[1] in self._batch.hosts):
                     self._unsettle(key)
-            self.unwind.reopen()
+        self.unwind.reopen()
 
     # -- what it means ------------------------------------------------------------------------------------------
 
@@ -196,7 +194,7 @@ class Conductor:
         return RollbackDecided(scope=scope, cause=self._cause(next(iter(fatal.values()))), hosts=hosts)  # type: ignore[arg-type]
 
     def _within_budget(self, fatal: dict[str, Key]) -> bool:
-        """Whether the batch's failures stay within the plan's budgets, which count against the batch's original size."""
+        """Whether the batch's failures stay within the plan's budgets, counted against the batch's original size."""
         lost = {key[1]: failure for key, failure in self.failures.items()
                 if key[1] in fatal or key[1] in self.unwinding}
         here = {host: failure for host, failure in lost.items() if host in self._batch.hosts}
@@ -387,6 +385,15 @@ class Conductor:
                 for other in self.shape.nodes[later].hosts:
                     batch.open.pop((later, other), None)
         self._open_if_free(key)
+
+    def abandon(self, key: Key, direction: str) -> None:
+        """An operation that began did nothing and may begin again (a failure elsewhere or a crash held it back)."""
+        if direction == "reverse":
+            self.unwind.abandon(key)
+        elif self.forward.get(key) in UNDER_WAY:
+            if self.forward[key] in (OpState.STARTED, OpState.PREPARED):
+                self.forward[key] = OpState.PENDING
+            self._batch.open[key] = None
 
     # -- small questions ----------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Shape:
 
     @cached_property
     def _reach(self) -> Mapping[str, int]:
-        # One integer a node, a bit for each node after it: 10,000 nodes in a tenth of a second, where sets need gigabytes.
+        # An integer a node, a bit for each node after it: 10,000 nodes in a tenth of a second; sets need gigabytes.
         bit = {name: 1 << index for index, name in enumerate(self.nodes)}
         found: dict[str, int] = {}
         for name in reversed(list(self.nodes)):

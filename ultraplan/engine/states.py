@@ -9,6 +9,7 @@ from ultraplan.journal.events import (
     Failed,
     InDoubt,
     Intent,
+    OpEvent,
     Outcome,
     Prepared,
     Resolved,
@@ -70,6 +71,8 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
     (OpState.DONE, "started"): OpState.DONE,
     (OpState.DONE, "prepared"): OpState.DONE,
     (OpState.DONE, "intent"): OpState.INTENT,
+    (OpState.DONE, "outcome"): OpState.DONE,
+    (OpState.DONE, "missed"): OpState.MISSED,
     (OpState.DONE, "verified"): OpState.VERIFIED,
     (OpState.DONE, "unchanged"): OpState.VERIFIED,
     (OpState.DONE, "failed"): OpState.FAILED,
@@ -82,6 +85,9 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
     (OpState.IN_DOUBT, "started"): OpState.IN_DOUBT,
 }
 """From (state, what happened) to the next state. What is not here is a protocol error."""
+
+REVERSE_TRANSITIONS = {**TRANSITIONS, (OpState.STARTED, "intent"): OpState.INTENT}
+"""The same for the way back, which needs no way back of its own: it is known before it starts."""
 
 _WORDS: dict[type, str] = {
     Started: "started", Skipped: "skipped", Unchanged: "unchanged", Prepared: "prepared", Intent: "intent",
@@ -107,7 +113,8 @@ def after(state: OpState, event: AnyEvent) -> OpState:
     what = word(event)
     if what is None:
         return state
+    table = REVERSE_TRANSITIONS if isinstance(event, OpEvent) and event.direction == "reverse" else TRANSITIONS
     try:
-        return TRANSITIONS[state, what]
+        return table[state, what]
     except KeyError:
         raise ProtocolError(f"an operation that is {state} cannot become {what}") from None

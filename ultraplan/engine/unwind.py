@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ultraplan.engine.shape import Shape
 from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, after
-from ultraplan.journal.events import Failed, InDoubt, OpEvent, Prepared
+from ultraplan.journal.events import Failed, InDoubt, OpEvent, Prepared, Resolved
 
 Key = tuple[str, str]
 
@@ -71,14 +71,21 @@ class Unwind:
         self._set(key, now)
         if now in (OpState.FAILED, OpState.IN_DOUBT):
             self._leave_alone_before(key)
+        elif isinstance(event, Resolved):
+            self.reopen()
 
     def reopen(self) -> None:
         """Somebody goes on with the rollback: what failed or was left alone gets another chance."""
         for key, state in list(self.state.items()):
-            if state in (OpState.FAILED, OpState.LEFT, OpState.IN_DOUBT):
-                self.state[key] = OpState.PENDING
-                if state is not OpState.IN_DOUBT:
-                    self._open_at[key[0]] += 1
+            if state in (OpState.FAILED, OpState.LEFT):
+                self._set(key, OpState.PENDING)
+        for key in [key for key, state in self.state.items() if state is OpState.IN_DOUBT]:
+            self._leave_alone_before(key)
+
+    def abandon(self, key: Key) -> None:
+        """An undo that began may begin again (it did nothing, or its own receipt will tell)."""
+        if self.state.get(key) in UNDER_WAY:
+            self._set(key, OpState.PENDING)
 
     def ready(self) -> Iterator[tuple[str, str, bool, str]]:
         """(node, host, run, why): reverse operations that may start (run) or have nothing to do (not run, with why)."""
@@ -112,7 +119,7 @@ class Unwind:
             if self._batch[host] != deepest:
                 continue
             last = next((key for key in reversed(stack) if self._open(key)), None)
-            if last is not None and self.state[last] is OpState.PENDING and not self._awaited(last):
+            if last is not None and self.state[last] in (OpState.PENDING, OpState.MISSED) and not self._awaited(last):
                 yield last
 
     def _awaited(self, key: Key) -> bool:
@@ -138,5 +145,5 @@ class Unwind:
     def _set(self, key: Key, now: OpState) -> None:
         was_open = key not in self.state or self._open(key)
         self.state[key] = now
-        if was_open and not self._open(key):
-            self._open_at[key[0]] = self._open_at.get(key[0], 1) - 1
+        if was_open != self._open(key):
+            self._open_at[key[0]] = self._open_at.get(key[0], 0) + (-1 if was_open else 1)

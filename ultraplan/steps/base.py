@@ -109,6 +109,9 @@ class StepType(ABC, Generic[P]):
     sets_facts: ClassVar[bool] = False
     """Whether the step's outputs become ``facts`` of its host."""
 
+    guards_undo: ClassVar[bool] = True
+    """Whether an undo insists on finding what the run left. Not for what moves by itself (a service that died)."""
+
     def way_back_of(self, raw: Mapping[str, Any]) -> WayBack:
         """How a step with these (unrendered) parameters is undone; most types answer the same for all."""
         return self.way_back

@@ -1,0 +1,232 @@
+"""One operation backward: make sure the effect is over, find what the run left, put back what was, verify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ultraplan.engine.confine import concealed
+from ultraplan.engine.faults import fault
+from ultraplan.engine.hosts import Fenced, HostSession
+from ultraplan.engine.recover import Recovery
+from ultraplan.engine.resolve import Resolved, undo_step
+from ultraplan.engine.run import Run
+from ultraplan.engine.states import OpState
+from ultraplan.engine.unwind import NO_WAY_BACK
+from ultraplan.graph.model import Node
+from ultraplan.journal.events import Failed, InDoubt, Intent, Outcome, Prepared, Skipped, Started, Verified
+from ultraplan.language.expressions import ExpressionError
+from ultraplan.secrets import SecretError
+from ultraplan.shell import Program, Reply
+from ultraplan.steps.base import HostStep, State, StepFailed
+from ultraplan.transport.base import TransportError
+
+RETRY_DELAYS = (1.0, 3.0)
+"""Seconds before each further try of an undo that failed."""
+
+
+class _Conflict(StepFailed):
+    """The present state is not what the run left: trying again cannot help."""
+
+
+class Backward:
+    """Carries out reverse operations. Every ending is in the journal when a call returns."""
+
+    def __init__(self, run: Run, recovery: Recovery) -> None:
+        self._run, self._recovery = run, recovery
+
+    def __call__(self, node_id: str, host: str) -> None:
+        """Undo the operation. Raises `Stopped`, `Fenced`, `JournalError`."""
+        _Undo(self._run, self._recovery, self._run.node(node_id), host).carry_out()
+
+
+class _Undo:
+    """The undoing of one node on one host."""
+
+    def __init__(self, run: Run, recovery: Recovery, node: Node, host: str) -> None:
+        self.run, self.recovery, self.node = run, recovery, node
+        self.host = run.fleet.host(host)
+        self.key = (node.id, host)
+        self.op = run.op(node.id, host)
+        self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host, "direction": "reverse"}
+
+    def carry_out(self) -> None:
+        prepared = self.run.way_back(self.key)
+        if prepared is not None and prepared.way_back == NO_WAY_BACK:
+            self.run.write(Started(**self.about),
+                           Failed(**self.about, error=f"irreversible: {self.node.step.irreversible}", effect=False))
+        elif prepared is None or prepared.reverse is None:
+            self.run.write(Skipped(**self.about, why="nothing to undo"))
+        else:
+            self._carry_out(prepared, prepared.reverse)
+
+    def _carry_out(self, prepared: Prepared, reverse: Mapping[str, Any]) -> None:
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                self._undo(prepared, reverse)
+                return
+            except Fenced:
+                raise
+            except (StepFailed, SecretError, ExpressionError, TransportError) as error:
+                problem = self.run.fleet.secrets.redact(str(error))
+                if delay is None or isinstance(error, _Conflict):
+                    self.run.write(Started(**self.about), Failed(
+                        **self.about, error=problem, unreachable=isinstance(error, TransportError)))
+                    return
+                if isinstance(error, TransportError):
+                    self.run.fleet.session(self.host.name).forget()
+                self.run.tell(self.node.id, self.host.name, f"undo: {problem}; next try in {delay:g} s")
+                self.run.sleep(delay)
+
+    def _undo(self, prepared: Prepared, reverse: Mapping[str, Any]) -> None:
+        resolved = self.run.resolver.again(self.node, self.host, self.node.step, reverse["params"],
+                                           reverse["environment"])
+        session = self.run.fleet.session(self.host.name)
+        if resolved.on_host is not None and not self._certain():
+            began = self._began(session, resolved)
+            if began is False:
+                self.run.write(Skipped(**self.about, why="it never began"))
+                return
+            if began is None and "undo" in reverse:
+                self.run.write(Started(**self.about), InDoubt(
+                    **self.about, why="whether the step was done is not known, so neither is whether to undo it"))
+                return
+        if "undo" in reverse:
+            self._compensate(session, reverse["undo"])
+        elif "controller" in reverse:
+            self._put_back(resolved, prepared)
+        elif resolved.on_host is not None:
+            program = Program(reverse["program"], foreign=bool(reverse["foreign"]))
+            self._restore(session, resolved, resolved.on_host, prepared, program)
+
+    # -- is the effect over, and did it begin? ------------------------------------------------------------------
+
+    def _certain(self) -> bool:
+        """Whether the journal knows how the forward effect ended (or a person said so)."""
+        state = self.run.state(self.key)
+        return state is OpState.VERIFIED or self.run.outcome_known(self.op) or self.run.resolved(self.key)
+
+    def _began(self, session: HostSession, resolved: Resolved) -> bool | None:
+        """Whether the last forward attempt began (None: cannot be known). Afterwards nothing of it runs any more."""
+        known = self.run.last_intent(self.op, "forward")
+        if known is None:
+            return False
+        intent = known[0]
+        attempt = str(intent.attempt)
+        receipt = self.recovery.receipt(session, self.op, attempt, resolved.account, time.time())
+        ended = self.recovery.ended(session, self.op, attempt, resolved.account, receipt, intent.boot)
+        if ended.problem is not None:
+            return intent.attempt > 1
+        return True if ended.reply is not None else None
+
+    # -- three ways back ----------------------------------------------------------------------------------------
+
+    def _restore(self, session: HostSession, resolved: Resolved, step: HostStep[Any], prepared: Prepared,
+                 program: Program) -> None:
+        """Run the reverse program that was made durable before the effect."""
+        probe = step.probe(resolved.params)
+
+        def look(reply: Reply) -> dict[str, Any]:
+            return self._facts(step.observe(resolved.params, reply))
+
+        replied, = session.look([probe], resolved.account)
+        now, left = look(replied), self.run.left(self.key)
+        if left is not None and left != prepared.before and now == prepared.before:
+            self.run.write(Started(**self.about), Verified(**self.about, left=now))
+            return
+        if left is not None and now != left and step.guards_undo:
+            raise _Conflict(f"changed since the run left it: before the run {_told(prepared.before)}; "
+                            f"left by the run {_told(left)}; now {_told(now)}")
+
+        def act(attempt: int) -> Reply | None:
+            done, looked = session.effect(self.run.here, self.op, f"r{attempt}", program, account=resolved.account,
+                                          environment=resolved.environment, deadline=resolved.timeout, then=probe)
+            if done.exit != 0:
+                raise StepFailed(f"undo ended with exit {done.exit}: {done.error_text.strip()[-500:]}")
+            return looked
+
+        looked = self._attempt(session, resolved, act)
+        if looked is None:
+            looked, = session.look([probe], resolved.account)
+        now = look(looked)
+        if now != prepared.before:
+            raise StepFailed(f"after the undo not as before: wanted {_told(prepared.before)}; found {_told(now)}")
+        self.run.write(Verified(**self.about, left=now))
+
+    def _compensate(self, session: HostSession, stored: Mapping[str, Any]) -> None:
+        """Run the undo step that the plan declares."""
+        step = self.node.step
+        if step.undo is None:
+            raise StepFailed("the plan has no undo for it any more")
+        undo = self.run.resolver.again(self.node, self.host, undo_step(step, step.undo), stored["params"],
+                                       stored["environment"])
+        if (controller := undo.on_controller) is not None:
+            context = self.run.fleet.context(undo, self.host.name, f"{self.op}.undo")
+            state = controller.observe(undo.params, context)
+            if controller.decide(undo.params, state) is not None:
+                self._attempt(session, undo, lambda attempt: _no_reply(controller.act(undo.params, state, context)))
+            self.run.write(Started(**self.about), Verified(**self.about))
+            return
+        kind = undo.on_host
+        if kind is None:
+            raise StepFailed(f"{undo.type.name} cannot be an undo")
+        replied, = session.look([kind.probe(undo.params)], undo.account)
+        change = kind.decide(undo.params, kind.observe(undo.params, replied))
+        if change is None or change.forward is None:
+            self.run.write(Started(**self.about), Verified(**self.about))
+            return
+        program = change.forward
+
+        def act(attempt: int) -> Reply | None:
+            done, looked = session.effect(self.run.here, self.op, f"r{attempt}", program, account=undo.account,
+                                          environment=undo.environment, deadline=undo.timeout,
+                                          then=kind.probe(undo.params))
+            state = kind.observe(undo.params, looked) if looked is not None else State()
+            problem = kind.verify(undo.params, state, done)
+            if problem is not None:
+                raise StepFailed(f"undo: {problem}")
+            return None
+
+        self._attempt(session, undo, act)
+        self.run.write(Verified(**self.about))
+
+    def _put_back(self, resolved: Resolved, prepared: Prepared) -> None:
+        """Let a controller step put back what it changed."""
+        step = resolved.on_controller
+        if step is None:
+            raise StepFailed(f"{resolved.type.name} is not a controller step")
+        context = self.run.fleet.context(resolved, self.host.name, self.op)
+        self._attempt(None, resolved,
+                      lambda attempt: step.undo(resolved.params, State(prepared.before), context))
+        self.run.write(Verified(**self.about))
+
+    def _attempt(self, session: HostSession | None, resolved: Resolved,
+                 act: Callable[[int], Reply | None]) -> Reply | None:
+        """One attempt with its INTENT and OUTCOME around it; an undo may be done twice, so a lost one is redone."""
+        attempt = self.run.next_attempt(self.op, "reverse")
+        boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
+        fault("before-reverse-intent")
+        self.run.write(Started(**self.about), Intent(
+            **self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout, boot=boot))
+        fault("after-reverse-intent")
+        try:
+            looked = act(attempt)
+        except (StepFailed, TransportError) as error:
+            self.run.write(Outcome(**self.about, ok=False, attempt=attempt,
+                                   error=self.run.fleet.secrets.redact(str(error))))
+            raise
+        fault("after-reverse-effect")
+        self.run.write(Outcome(**self.about, ok=True, attempt=attempt))
+        return looked
+
+    def _facts(self, state: State) -> dict[str, Any]:
+        return concealed(self.run.fleet.secrets, state.facts)
+
+
+def _no_reply(outputs: Mapping[str, Any]) -> None:
+    """An undo's outputs are of no use to anybody."""
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())[:300] or "nothing"

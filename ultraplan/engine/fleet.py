@@ -1,0 +1,89 @@
+"""The hosts of a run, each with its session, opened when first used."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ultraplan.engine.hosts import HostSession
+from ultraplan.engine.resolve import Resolved
+from ultraplan.inventory.model import Host, Inventory
+from ultraplan.secrets import Secrets
+from ultraplan.shell import Account, Program, Reply
+from ultraplan.steps.base import Context, StepType
+from ultraplan.transport.base import Connect
+
+
+def _nobody(question: str, deadline: float | None) -> bool:
+    raise TimeoutError("nobody is there to answer")
+
+
+class Fleet:
+    """Sessions by host. ``pre_images``: a folder on the controller for what its own steps replace.
+
+    ``wait``, ``ask`` and ``log`` are what controller steps get (see `ultraplan.steps.base.Context`).
+    """
+
+    def __init__(self, inventory: Inventory, connect: Connect, secrets: Secrets, registry: Mapping[str, StepType[Any]],
+                 pre_images: Path) -> None:
+        self.secrets = secrets
+        self.registry = registry
+        self._inventory = inventory
+        self._connect = connect
+        self._pre_images = pre_images
+        self._sessions: dict[str, HostSession] = {}
+        self._lock = threading.Lock()
+        self.wait: Callable[[float], None] = lambda seconds: None
+        self.ask: Callable[[str, float | None], bool] = _nobody
+        self.log: Callable[[str], None] = lambda line: None
+
+    def host(self, name: str) -> Host:
+        """The inventory's host."""
+        return self._inventory.hosts[name]
+
+    def session(self, name: str) -> HostSession:
+        """The host's session; nothing is sent before its first use."""
+        with self._lock:
+            if name not in self._sessions:
+                host = self._inventory.hosts[name]
+                state_dir = host.vars.get("ultraplan_state_dir")
+                self._sessions[name] = HostSession(host, self._connect(name), self.secrets,
+                                                   str(state_dir) if state_dir else None)
+            return self._sessions[name]
+
+    def context(self, resolved: Resolved, host: str, op: str = "") -> Context:
+        """What a controller step works with; ``op`` names its own folder for the way back."""
+        return Context(host=_Access(self.session(host), resolved.account), secrets=self.secrets,
+                       preimage=self._pre_images / op, base=resolved.base, wait=self.wait, ask=self.ask,
+                       log=self.log, environment=resolved.environment)
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for session in self._sessions.values():
+                session.connection.close()
+            self._sessions.clear()
+
+
+class _Access:
+    """`ultraplan.steps.base.HostAccess` over a session."""
+
+    def __init__(self, session: HostSession, account: Account | None) -> None:
+        self._session, self._account = session, account
+        self.name = session.name
+        self.address = session.host.address
+        self.vars = session.host.vars
+
+    def run(self, program: Program) -> Reply:
+        return self._session.look([program], self._account)[0]
+
+    def download(self, path: str, to: Path) -> None:
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with to.open("wb") as sink:
+            to.chmod(0o600)
+            self._session.connection.download(path, sink, self._account)
+
+    def upload(self, source: Path, path: str) -> None:
+        self._session.connection.upload(source, path, self._account)

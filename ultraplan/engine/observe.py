@@ -1,0 +1,264 @@
+"""Reads the hosts and predicts what the plan would do. Changes nothing anywhere: probes only.
+
+A host's probes go out in one trip. The predictions are then made step by step, in the order of the graph; what an
+earlier step of the same plan would change is taken into account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from ultraplan.engine.fleet import Fleet
+from ultraplan.engine.operations import Result
+from ultraplan.engine.overlay import Overlay
+from ultraplan.engine.plan import Action, Certainty, Plan, Prediction, fingerprint
+from ultraplan.engine.resolve import Resolved, Resolver
+from ultraplan.engine.scope import Scope
+from ultraplan.graph.model import Graph, Node
+from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue
+from ultraplan.shell import Account, Program, Reply
+from ultraplan.steps.base import Change, HostStep, State, StepFailed, WayBack
+from ultraplan.transport.base import TransportError
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Looked:
+    """What the first trip to a host brought: for each node its resolved step and its state, or why not."""
+
+    resolved: dict[str, Resolved] = field(default_factory=dict)
+    states: dict[str, State | StepFailed] = field(default_factory=dict)
+    unreachable: TransportError | None = None
+
+
+class Observer:
+    """Makes a `Plan` of a graph. ``progress(host, trouble)`` is called after each host's trip."""
+
+    def __init__(self, graph: Graph, fleet: Fleet, resolver: Resolver, scope: Scope,
+                 progress: Callable[[str, str | None], None] = lambda host, trouble: None) -> None:
+        self._graph, self._fleet, self._resolver, self._scope = graph, fleet, resolver, scope
+        self._progress = progress
+        self._overlay = Overlay(graph)
+
+    def observe(self, run: str, created: float) -> Plan:
+        """Look at every host, then predict."""
+        hosts = self._graph.hosts
+        with ThreadPoolExecutor(max_workers=min(32, max(1, len(hosts)))) as pool:
+            looked = dict(zip(hosts, pool.map(self._look, hosts), strict=True))
+        predictions: dict[Key, Prediction] = {}
+        for node in self._graph.nodes.values():
+            for host in node.hosts:
+                if looked[host].unreachable is None:
+                    predictions[node.id, host] = self._predict(node, host, looked[host])
+        unreachable = {host: str(seen.unreachable) for host, seen in looked.items() if seen.unreachable is not None}
+        no_return = next((node.id for node in self._graph.nodes.values() if node.step.irreversible is not None
+                          and any(predictions[node.id, host].changes for host in node.hosts
+                                  if (node.id, host) in predictions)), None)
+        return Plan(run=run, created=created, graph=self._graph, predictions=predictions, no_return=no_return,
+                    unreachable=unreachable, warnings=tuple(self._warnings(no_return)))
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def _look(self, host: str) -> _Looked:
+        seen = _Looked()
+        wanted: dict[Account | None, list[tuple[str, HostStep[Any], Program]]] = {}
+        try:
+            self._fleet.session(host).facts()
+            for node in self._graph.nodes.values():
+                if host not in node.hosts:
+                    continue
+                resolved = self._try_resolve(node, host)
+                if resolved is not None and (step := resolved.on_host) is not None and not _runs_blind(resolved):
+                    seen.resolved[node.id] = resolved
+                    wanted.setdefault(resolved.account, []).append((node.id, step, step.probe(resolved.params)))
+            for account, probes in wanted.items():
+                replies = self._fleet.session(host).look([program for _, _, program in probes], account)
+                for (name, step, _), reply in zip(probes, replies, strict=True):
+                    seen.states[name] = _observed(step, seen.resolved[name].params, reply)
+        except TransportError as error:
+            seen.unreachable = error
+        self._progress(host, str(seen.unreachable) if seen.unreachable else None)
+        return seen
+
+    def _try_resolve(self, node: Node, host: str) -> Resolved | None:
+        """The step, where nothing that runs earlier is needed to know it; its errors are told when it is predicted."""
+        where = self._fleet.host(host)
+        names = self._scope.names(node, where)
+        names["steps"] = _AllUnknown()
+        try:
+            return self._resolver.resolve(node, where, names)
+        except (UnknownValue, StepFailed, ExpressionError):
+            return None
+
+    # -- predicting ---------------------------------------------------------------------------------------------
+
+    def _predict(self, node: Node, host: str, seen: _Looked) -> Prediction:
+        try:
+            prediction, result = self._decide(node, host, seen)
+        except UnknownValue as error:
+            unknown = Unknown(node.id)
+            because = f"known after {', '.join(sorted(error.steps))}"
+            prediction = Prediction(node=node.id, host=host, action=Action.UNDECIDED, because=because,
+                                    certainty=Certainty.CONDITIONAL, way_back=_declared(node))
+            result = Result(unknown, unknown, unknown)
+            self._overlay.anything(node.id, host)
+        except TransportError as error:
+            prediction = self._impossible(node, host, f"{error}", ())
+            result = Result("failed", False)
+        except (StepFailed, ExpressionError) as error:
+            doubt = self._overlay.doubts(node.id, host, ())
+            prediction = self._impossible(node, host, str(error), doubt)
+            unknown = Unknown(node.id)
+            result = Result(unknown, unknown, unknown)
+        self._scope.results[node.id, host] = result
+        if isinstance(result.outputs, Mapping) and self._sets_facts(node) and prediction.action is not Action.SKIP:
+            self._scope.facts_set.setdefault(host, {}).update(result.outputs)
+        return prediction
+
+    def _decide(self, node: Node, host: str, seen: _Looked) -> tuple[Prediction, Result]:
+        where = self._fleet.host(host)
+        names = self._scope.names(node, where)
+        why_not = self._resolver.not_wanted(node, names)
+        if why_not is None and any(around.role == "rescue" for around in node.blocks):
+            return self._only_if_rescued(node, host)
+        if why_not is not None:
+            skip = Prediction(node=node.id, host=host, action=Action.SKIP, certainty=Certainty.KNOWN, because=why_not)
+            return skip, Result("skipped", False)
+        resolved = seen.resolved.get(node.id) or self._resolver.resolve(node, where, names)
+        if resolved.way_back == WayBack.READ_ONLY:
+            return self._check(node, host, resolved)
+        touched = resolved.type.resources(resolved.params)
+        doubts = self._overlay.doubts(node.id, host, touched)
+        known = self._overlay.expected(node.id, host, resolved.type.name, touched)
+        try:
+            if known is not None:
+                state, doubts = State(known), ()
+            else:
+                state = self._state(node, host, resolved, seen)
+            change = resolved.type.decide(resolved.params, state)  # type: ignore[attr-defined]
+        except StepFailed as error:
+            if not doubts:
+                raise
+            change = Change(summary=f"cannot be said yet: {error}")
+            state = State()
+        return self._of_change(node, host, resolved, state, change, touched, doubts)
+
+    def _of_change(self, node: Node, host: str, resolved: Resolved, state: State, change: Change | None,
+                   touched: tuple[str, ...], doubts: tuple[str, ...]) -> tuple[Prediction, Result]:
+        opaque = resolved.type.opaque
+        certainty = (Certainty.CONDITIONAL if doubts and not (opaque and change is not None)
+                     else Certainty.OPAQUE if opaque and change is not None else Certainty.KNOWN)
+        because = f"unless changed by {', '.join(doubts)}" if doubts else ""
+        before = fingerprint(state.facts)
+        if change is None:
+            now = self._outputs_now(resolved, state)
+            nothing = Prediction(node=node.id, host=host, action=Action.NOTHING, certainty=certainty,
+                                 because=because, before=before)
+            uncertain = Unknown(node.id)
+            return nothing, (Result("unchanged", False, now) if certainty is Certainty.KNOWN
+                             else Result(uncertain, uncertain, now))
+        if opaque:
+            self._overlay.anything(node.id, host)
+        else:
+            self._overlay.change(node.id, host, resolved.type.name, touched, change)
+        prediction = Prediction(
+            node=node.id, host=host, action=Action.RUN if opaque else Action.CHANGE, certainty=certainty,
+            because=because, summary=change.summary, diff=change.diff, before=before, down=change.down,
+            way_back=_way_back(resolved))
+        unknown = Unknown(node.id)
+        outputs: Any = change.outputs if change.outputs is not None else unknown
+        return prediction, Result("changed", True, outputs) if not doubts else Result(unknown, unknown, outputs)
+
+    def _check(self, node: Node, host: str, resolved: Resolved) -> tuple[Prediction, Result]:
+        """A step that changes nothing is not run in a preview, except where it only computes (set_fact)."""
+        outputs: Any = Unknown(node.id)
+        summary = ""
+        if resolved.on_controller is not None:
+            change = resolved.on_controller.decide(resolved.params, State())
+            summary = change.summary if change is not None else ""
+            if change is not None and change.outputs is not None:
+                outputs = change.outputs
+        check = Prediction(node=node.id, host=host, action=Action.CHECK, certainty=Certainty.KNOWN, summary=summary,
+                           way_back="changes nothing")
+        return check, Result("unchanged", False, outputs)
+
+    def _only_if_rescued(self, node: Node, host: str) -> tuple[Prediction, Result]:
+        block = next(around.block for around in node.blocks if around.role == "rescue")
+        prediction = Prediction(node=node.id, host=host, action=Action.SKIP, certainty=Certainty.CONDITIONAL,
+                                because=f"only if a step of {block} fails", way_back=_declared(node))
+        unknown = Unknown(node.id)
+        return prediction, Result(unknown, unknown, unknown)
+
+    def _state(self, node: Node, host: str, resolved: Resolved, seen: _Looked) -> State:
+        found = seen.states.get(node.id)
+        if isinstance(found, StepFailed):
+            raise found
+        if found is not None:
+            return found
+        if (controller := resolved.on_controller) is not None:
+            return controller.observe(resolved.params, self._fleet.context(resolved, host))
+        step = resolved.on_host
+        if step is None or _runs_blind(resolved):
+            return State()
+        reply, = self._fleet.session(host).look([step.probe(resolved.params)], resolved.account)
+        return step.observe(resolved.params, reply)
+
+    def _outputs_now(self, resolved: Resolved, state: State) -> Mapping[str, Any]:
+        return resolved.on_host.outputs(resolved.params, state, None) if resolved.on_host is not None else {}
+
+    def _impossible(self, node: Node, host: str, why: str, doubts: tuple[str, ...]) -> Prediction:
+        return Prediction(node=node.id, host=host, action=Action.UNDECIDED if doubts else Action.IMPOSSIBLE,
+                          certainty=Certainty.CONDITIONAL if doubts else Certainty.KNOWN, summary=why,
+                          because=f"unless changed by {', '.join(doubts)}" if doubts else "", way_back=_declared(node))
+
+    def _sets_facts(self, node: Node) -> bool:
+        return self._fleet.registry[node.step.type].sets_facts
+
+    def _warnings(self, no_return: str | None) -> list[str]:
+        if no_return is None:
+            return []
+        reason = self._graph.nodes[no_return].step.irreversible
+        return [f"after {no_return} there is no way back ({reason}): a later failure pauses the run for a person",
+                f"no verified backup comes before {no_return}"]
+
+
+def _observed(step: HostStep[Any], params: Any, reply: Reply) -> State | StepFailed:
+    try:
+        return step.observe(params, reply)
+    except StepFailed as error:
+        return error
+
+
+class _AllUnknown(dict[str, Any]):
+    """``steps`` before anything ran: every step's values are known only later."""
+
+    def __missing__(self, name: str) -> Any:
+        return Unknown(name)
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _runs_blind(resolved: Resolved) -> bool:
+    """Whether there is nothing to look at: a read-only step is not even probed in a preview."""
+    return resolved.way_back == WayBack.READ_ONLY
+
+
+def _way_back(resolved: Resolved) -> str:
+    if resolved.step.irreversible is not None:
+        return f"none: {resolved.step.irreversible}"
+    if resolved.step.undo is not None:
+        return f"undo: {resolved.step.undo.type}"
+    if resolved.way_back == WayBack.READ_ONLY:
+        return "changes nothing"
+    return "restored from its pre-image" if resolved.on_host is not None else "put back by the controller"
+
+
+def _declared(node: Node) -> str:
+    if node.step.irreversible is not None:
+        return f"none: {node.step.irreversible}"
+    return f"undo: {node.step.undo.type}" if node.step.undo is not None else ""

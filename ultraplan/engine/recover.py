@@ -1,0 +1,92 @@
+"""What became of an effect whose answer did not arrive: ask the receipt, and only then decide."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ultraplan.engine.faults import fault
+from ultraplan.engine.hosts import HostSession, Receipt
+from ultraplan.engine.resolve import Resolved
+from ultraplan.engine.run import Run
+from ultraplan.shell import Account, Reply
+from ultraplan.steps.base import StepFailed
+from ultraplan.transport.base import DeadlineExceeded, TransportError
+
+RECONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each further try to reach a host that was lost."""
+
+POLL = 0.5
+"""Seconds between two looks at a receipt whose effect still runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended. ``reply`` None: no exit code is known. ``looked``: the probe that came along.
+    ``problem``: why it surely did not do what it should."""
+
+    reply: Reply | None
+    looked: Reply | None = None
+    problem: str | None = None
+
+
+class Recovery:
+    """Finds out how effects ended, over new connections where need be."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def after_trouble(self, session: HostSession, op: str, attempt: str, resolved: Resolved,
+                      trouble: TransportError) -> Ended:
+        """How an effect ended whose answer was lost. Raises `TransportError` where the host stays away."""
+        if isinstance(trouble, DeadlineExceeded):
+            self._end(session, op, attempt, resolved.account)
+            return Ended(None, None, f"did not end within {resolved.timeout:g} s and was ended")
+        known = self._run.last_intent(op, "forward")
+        began = time.time() if known is None else known[1]
+        receipt = self.receipt(session, op, attempt, resolved.account, began + resolved.timeout)
+        boot = known[0].boot if known is not None else ""
+        return self.ended(session, op, attempt, resolved.account, receipt, boot)
+
+    def ended(self, session: HostSession, op: str, attempt: str, account: Account | None, receipt: Receipt,
+              boot: str) -> Ended:
+        """What a receipt means, once nothing runs under it. ``boot``: the host's boot identity at INTENT.
+
+        An absent receipt is made impossible to claim, so that an effect still on its way can never begin; after a
+        reboot its absence proves nothing, because what a host had not written to its disk is gone.
+        """
+        if receipt.state != "absent":
+            return Ended(receipt.reply, None)
+        if boot and session.facts(account).get("boot") != boot:
+            return Ended(None, None)
+        if session.forbid(self._run.here, op, attempt, account):
+            return Ended(None, None, "the connection was lost before it began")
+        return Ended(self.receipt(session, op, attempt, account, time.time()).reply, None)
+
+    def receipt(self, session: HostSession, op: str, attempt: str, account: Account | None, until: float) -> Receipt:
+        """The receipt once nothing runs under it any more: finished, dead or absent. ``until``: Unix seconds when
+        what still runs is ended. Raises `TransportError` where the host cannot be reached."""
+        while True:
+            receipt = self._ask(session, op, attempt, account)
+            fault("during-recovery")
+            if receipt.state != "alive":
+                return receipt
+            if time.time() >= until:
+                self._end(session, op, attempt, account)
+                continue
+            self._run.sleep(POLL)
+
+    def _ask(self, session: HostSession, op: str, attempt: str, account: Account | None) -> Receipt:
+        for delay in (*RECONNECT_DELAYS, None):
+            try:
+                return session.receipt(self._run.here, op, attempt, account)
+            except TransportError:
+                session.forget()
+                if delay is None:
+                    raise
+                self._run.sleep(delay)
+        raise StepFailed("the host's receipt cannot be read")
+
+    def _end(self, session: HostSession, op: str, attempt: str, account: Account | None) -> None:
+        session.forget()
+        session.end(self._run.here, op, attempt, account)
