@@ -40,7 +40,9 @@ class Sshd:
             f"Port {self.port}", "ListenAddress 127.0.0.1", *(f"HostKey {key}" for key in self.host_keys),
             f"AuthorizedKeysFile {folder}/authorized_keys", "PermitRootLogin prohibit-password",
             "PasswordAuthentication no", "KbdInteractiveAuthentication no", "UsePAM no", "StrictModes no",
-            f"PidFile {folder}/pid", "MaxSessions 20", "MaxStartups 100", extra, ""]))
+            f"PidFile {folder}/pid", "MaxStartups 100",
+            f"SetEnv HOME={folder}",  # bash reads its .bashrc under sshd, and whatever that does takes time
+            extra, ""]))
         self._log = (folder / "log").open("wb")
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import subprocess
+import time
 from collections.abc import Sequence
 
 from ultraplan.transport.wire import Turn
@@ -44,8 +45,18 @@ class ProcessWire:
 
     def turn(self, data: memoryview, timeout: float | None) -> Turn:
         """See `Wire.turn`."""
-        if self._closed:
-            return Turn(ended=True)
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            if self._closed:
+                return Turn(ended=True)
+            turn = self._move(data, None if until is None else until - time.monotonic())
+            # The end of one stream, or of the input, is an event, but nothing that moved.
+            if turn.sent or turn.stdout or turn.stderr or turn.ended:
+                return turn
+            if until is not None and time.monotonic() >= until:
+                return turn
+
+    def _move(self, data: memoryview, timeout: float | None) -> Turn:
         writing = bool(data) and self._in >= 0
         if writing:
             self._poll.register(self._in, select.POLLOUT)

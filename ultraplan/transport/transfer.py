@@ -30,6 +30,7 @@ RECEIVE = (
     + """\
 umask 077
 [ ! -d "$1" ] || { echo "it is a directory" >&2; exit 1; }
+[ -d "${1%/*}/" ] || { echo "no such directory" >&2; exit 1; }
 set -C
 trap 'rm -f "$2"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
