@@ -207,7 +207,7 @@ class Checks:
             at = self._problems.source.within((*path, *fault.path), fault.line, fault.column)
             self._problems.at("expression", fault.message, at)
         for below, text in _strings(value):
-            for used in sorted(references(text, bare=bare)):
+            for used in sorted(references(text, bare=bare, needed=True)):
                 self._name(used, text, (*path, *below))
 
     def _name(self, used: tuple[str, ...], text: str, path: Path) -> None:

@@ -21,7 +21,7 @@ from jinja2.runtime import Undefined
 from ultraplan.language import bounds
 from ultraplan.language.errors import did_you_mean
 from ultraplan.language.filters import known
-from ultraplan.language.names import Reference, free_names
+from ultraplan.language.names import Reference, asked_names, free_names
 from ultraplan.language.sandbox import bounded, environment
 from ultraplan.language.unknown import Unknown, UnknownValue
 from ultraplan.secrets import marker
@@ -99,18 +99,22 @@ def truth(expression: str, names: Mapping[str, Any]) -> bool:
     return value
 
 
-def references(value: Any, *, bare: bool = False) -> frozenset[Reference]:
+def references(value: Any, *, bare: bool = False, needed: bool = False) -> frozenset[Reference]:
     """The dotted paths of names that the templates in ``value`` use: ``("steps", "a", "outputs", "x")``.
 
     Names that a template binds itself (loops, set, macros) are not among them. ``bare``: the texts in ``value`` are
-    expressions without braces. Texts with syntax errors have none.
+    expressions without braces. ``needed``: only those whose absence the text does not provide for (`default`,
+    `is defined`). Texts with syntax errors have none.
     """
     found: set[Reference] = set()
     for _, text in _texts(value, bare):
         try:
-            found |= _names(text, bare)
+            template = (_expression(_bare(text)) if bare else _template(text, False)).template
         except ExpressionError:
             continue
+        used: frozenset[Reference] = template.ultraplan_names  # type: ignore[attr-defined]
+        asked: frozenset[Reference] = template.ultraplan_asked if needed else frozenset()  # type: ignore[attr-defined]
+        found |= {path for path in used if not any(path[: len(one)] == one for one in asked)}
     return frozenset(found)
 
 
@@ -316,11 +320,6 @@ def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]
 
 
 @lru_cache(maxsize=4096)
-def _names(text: str, bare: bool) -> frozenset[Reference]:
-    return (_expression(_bare(text)) if bare else _template(text, False)).template.ultraplan_names  # type: ignore
-
-
-@lru_cache(maxsize=4096)
 def _template(text: str, file: bool) -> _Code:
     crlf = "\r" in text
     if crlf and re.search(r"\r(?!\n)|(?<!\r)\n", text):
@@ -333,7 +332,7 @@ def _template(text: str, file: bool) -> _Code:
         match tree.body:
             case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
                 return _compiled(env, expression)
-        return _named(env.from_string(tree), free_names(tree), False)
+        return _named(env, tree, tree, False)
     except TemplateSyntaxError as error:
         raise _syntax(error) from None
     except RecursionError:
@@ -357,15 +356,17 @@ def _expression(text: str) -> _Code:
 
 
 def _compiled(env: Any, expression: nodes.Expr) -> _Code:
-    names = free_names(expression)
     store = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=expression.lineno or 1)
     tree = nodes.Template([store], lineno=1)
     tree.set_environment(env)
-    return _named(env.from_string(tree), names, True)
+    return _named(env, tree, expression, True)
 
 
-def _named(template: Template, names: frozenset[Reference], whole: bool) -> _Code:
-    template.ultraplan_names = names  # type: ignore[attr-defined]
+def _named(env: Any, tree: nodes.Template, named: nodes.Node, whole: bool) -> _Code:
+    """The code of ``tree``, with the names that ``named`` uses; they are read first, for compiling changes the tree."""
+    names, asked = free_names(named), asked_names(named)
+    template = env.from_string(tree)
+    template.ultraplan_names, template.ultraplan_asked = names, asked
     return _Code(template, whole)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ultraplan.language.document import Document, Input
@@ -50,7 +51,7 @@ def parse_extra(args: Sequence[str]) -> dict[str, Any]:
     return given
 
 
-def resolve_inputs(document: Document, given: Mapping[str, Any], environ: Mapping[str, str],
+def resolve_inputs(document: Document, given: Mapping[str, Any], environ: Mapping[str, str] = MappingProxyType({}),
                    schemes: Collection[str] = SCHEMES) -> dict[str, Any]:
     """The typed value of each input of a plan: from ``given`` (`parse_extra`), else ``environ``, else its default.
 

@@ -17,6 +17,18 @@ def free_names(tree: nodes.Node) -> frozenset[Reference]:
     return frozenset(_visit(tree, set()))
 
 
+def asked_names(tree: nodes.Node) -> frozenset[Reference]:
+    """The dotted paths that ``tree`` provides for the absence of, by `default`, `is defined` or `is undefined`."""
+    found: set[Reference] = set()
+    for test in tree.find_all(nodes.Test):
+        if test.name in ("defined", "undefined"):
+            found |= free_names(test.node)
+    for one in tree.find_all(nodes.Filter):
+        if one.name in ("default", "d") and one.node is not None:
+            found |= free_names(one.node)
+    return frozenset(found)
+
+
 def _visit(node: nodes.Node, bound: set[str]) -> Iterator[Reference]:
     """The references in ``node``; names that it binds for what follows it are added to ``bound``."""
     match node:

@@ -70,10 +70,11 @@ class Language:
 
 def _document(data: Mapping[str, Any], origin: Origin, file: str, references: frozenset[str],
               types: Mapping[str, Any]) -> Document:
+    on_failure = OnFailure(data.get("on_failure", "rollback"))
     hosts, serial = data.get("hosts", "all"), data.get("serial", [])
     return Document(
         name=data["plan"], path=file, origin=origin, description=data.get("description", ""),
-        steps=tuple(_steps(data["steps"], origin.below("steps"), types)),
+        steps=tuple(_steps(data["steps"], origin.below("steps"), types, on_failure)),
         objectives={name: Duration.parse(text) for name, text in data.get("objectives", {}).items()},
         inputs={name: _input(name, one, origin.below("inputs", name)) for name, one in data.get("inputs", {}).items()},
         vars=data.get("vars", {}),
@@ -83,7 +84,7 @@ def _document(data: Mapping[str, Any], origin: Origin, file: str, references: fr
         max_fail_percentage=_percentage(data.get("max_fail_percentage", 0)),
         max_unreachable_percentage=_percentage(data.get("max_unreachable_percentage", 0)),
         rollback_scope=Scope(data.get("rollback", {}).get("scope", "run")),
-        on_failure=OnFailure(data.get("on_failure", "rollback")),
+        on_failure=on_failure,
         become=_become(data.get("become")),
         environment=data.get("environment", {}),
         references=references,
@@ -101,12 +102,14 @@ def _input(name: str, data: Mapping[str, Any], origin: Origin) -> Input:
     )
 
 
-def _steps(data: list[Any], origin: Origin, types: Mapping[str, Any]) -> Iterator[Step]:
+def _steps(data: list[Any], origin: Origin, types: Mapping[str, Any], on_failure: OnFailure) -> Iterator[Step]:
     for index, one in enumerate(data):
-        yield _step(one, origin.below(index), one["id"], types)
+        yield _step(one, origin.below(index), one["id"], types, on_failure)
 
 
-def _step(data: Mapping[str, Any], origin: Origin, name: str, types: Mapping[str, Any]) -> Step:
+def _step(data: Mapping[str, Any], origin: Origin, name: str, types: Mapping[str, Any], on_failure: OnFailure) -> Step:
+    """``on_failure``: what the block or plan around it says."""
+    on_failure = OnFailure(data.get("on_failure", on_failure))
     kind = next(key for key in data if key in types or key in CONSTRUCTS)
     needs, tags = data.get("needs"), data.get("tags", [])
     undo = data.get("undo")
@@ -119,10 +122,10 @@ def _step(data: Mapping[str, Any], origin: Origin, name: str, types: Mapping[str
         tags=tuple(re.split(r"\s*,\s*", tags.strip())) if isinstance(tags, str) else tuple(tags),
         become=_become(data.get("become")), run_once=data.get("run_once", False),
         environment=data.get("environment", {}), no_log=data.get("no_log", False), vars=data.get("vars", {}),
-        undo=None if undo is None else _step(undo, origin.below("undo"), f"{name}.undo", types),
+        undo=None if undo is None else _step(undo, origin.below("undo"), f"{name}.undo", types, on_failure),
         reads_only=data.get("reads_only", False), irreversible=data.get("irreversible"),
-        on_failure=OnFailure(data.get("on_failure", "rollback")),
-        children={role: tuple(_steps(data[role], origin.below(role), types))
+        on_failure=on_failure,
+        children={role: tuple(_steps(data[role], origin.below(role), types, on_failure))
                   for role in ("block", "rescue", "always") if role in data},
         **optional,
     )
