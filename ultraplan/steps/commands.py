@@ -6,6 +6,7 @@ session of its own, with a bounded output and a deadline, and gives it its envir
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -222,9 +223,11 @@ class ScriptStep(_RunStep[ScriptParams]):
         source: bytes | Path
         if params.source is not None:
             name, source = params.source.name, params.source.path
+            digest = _digest_of(params.source)
         elif params.content is not None:
             _refuse_secrets("content", params.content)
             name, source = "its own text", params.content.encode()
+            digest = hashlib.sha256(source).hexdigest()
         else:
             raise StepFailed("needs `source` or `content`")
         try:
@@ -233,12 +236,21 @@ class ScriptStep(_RunStep[ScriptParams]):
             raise StepFailed(f"interpreter: {error}") from None
         if not interpreter or interpreter[0].startswith("-"):
             raise StepFailed(f"interpreter: {params.interpreter!r} cannot be a program's name")
-        program = f'exec {join(interpreter)} "$UP_TMP"/script {join(params.args)}'.rstrip()
+        upload = Upload(f"script-{digest[:32]}", source)  # the scratch folder is the whole run's
+        program = f'exec {join(interpreter)} "$UP_TMP"/{upload.name} {join(params.args)}'.rstrip()
         line = " ".join([params.interpreter, f"({name})", join(params.args)]).rstrip()
-        return _change(params, line, program, (Upload("script", source),))
+        return _change(params, line, program, (upload,))
 
 
 STEPS = (CommandStep, ScriptStep)
+
+
+def _digest_of(source: SourceFile) -> str:
+    try:
+        with source.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StepFailed(f"source {source.name} cannot be read: {error.strerror}") from None
 
 
 def _nothing_to_do(params: RunParams, state: State) -> bool:
