@@ -53,26 +53,27 @@ def down(world: Path) -> None:
 
 
 def install(world: Path, machine: str, ports: dict[str, int]) -> None:
-    """A machine with the first release, not started."""
+    """A machine with the first release, not started. What backups hold is below live/."""
     root, service = world / machine, MACHINES[machine]
-    for folder in ("app/releases", "etc", "data", "run", "log", "backups", "state"):
+    for folder in ("live/app/releases", "live/etc", "live/data", "run", "log", "backups", "state"):
         (root / folder).mkdir(mode=0o750, parents=True)
-    shutil.copytree(world / "releases" / FIRST, root / "app" / "releases" / FIRST)
-    (root / "app" / "current").symlink_to(f"releases/{FIRST}")
-    write(root / "etc" / "service.json", json.dumps({
-        "service": service, "address": "127.0.0.1", "port": ports[machine], "registry": f"{root}/etc/registry.json",
-        "env_file": f"{root}/etc/service.env", "data": f"{root}/data"}, indent=2))
-    write(root / "etc" / "service.env", f"# read by {service}\nULTRAMCP_KEY=key-of-{machine}\nULTRAMCP_LOG=info")
-    write(root / "etc" / "registry.json", json.dumps({"services": {
+    live, etc = root / "live", root / "live" / "etc"
+    shutil.copytree(world / "releases" / FIRST, live / "app" / "releases" / FIRST)
+    (live / "app" / "current").symlink_to(f"releases/{FIRST}")
+    write(etc / "service.json", json.dumps({
+        "service": service, "address": "127.0.0.1", "port": ports[machine], "registry": f"{etc}/registry.json",
+        "env_file": f"{etc}/service.env", "data": f"{live}/data"}, indent=2))
+    write(etc / "service.env", f"# read by {service}\nULTRAMCP_KEY=key-of-{machine}\nULTRAMCP_LOG=info")
+    write(etc / "registry.json", json.dumps({"services": {
         MACHINES[peer]: {"url": f"http://127.0.0.1:{port}"} for peer, port in ports.items()}}, indent=2))
-    write(root / "etc" / "docker-compose.yml",
+    write(etc / "docker-compose.yml",
           f"services:\n  {service}:\n    image: ultramcp/{service}:{FIRST}\n    restart: unless-stopped")
     if service == "event-store":
-        write(root / "data" / "events.jsonl", "\n".join(
+        write(live / "data" / "events.jsonl", "\n".join(
             json.dumps({"id": number, "text": f"event {number}: ünïcode, 'quotes'"}, ensure_ascii=False)
             for number in range(1, 201)))
     else:
-        write(root / "data" / "state.json", json.dumps({"service": service, "sessions": 3}))
+        write(live / "data" / "state.json", json.dumps({"service": service, "sessions": 3}))
 
 
 def write(path: Path, text: str) -> None:
@@ -83,7 +84,7 @@ def write(path: Path, text: str) -> None:
 
 def start_words(root: Path, service: str) -> str:
     """What `up_sv_start` takes for the machine's service: as upgrade.yaml says it."""
-    command = [sys.executable, f"{root}/app/current/service.py", f"{root}/etc/service.json"]
+    command = [sys.executable, f"{root}/live/app/current/service.py", f"{root}/live/etc/service.json"]
     return join([f"{root}/run/{service}.pid", f"{root}/log/{service}.log", str(root), "", f"exec {join(command)}"])
 
 
@@ -91,7 +92,7 @@ def inventory(world: Path, ports: dict[str, int]) -> str:
     """The machines for ultraplan: local connections, each with folders of its own. JSON is YAML."""
     hosts = {machine: {"service": service, "port": ports[machine], "root": f"{world}/{machine}",
                        "ultraplan_state_dir": f"{world}/{machine}/state"} for machine, service in MACHINES.items()}
-    shared = {"ansible_connection": "local", "python": sys.executable}
+    shared = {"ansible_connection": "local", "python": sys.executable, "releases": f"{world}/releases"}
     return json.dumps({"ultramcp": {"hosts": hosts, "vars": shared}}, indent=2) + "\n"
 
 
