@@ -179,8 +179,7 @@ class Checks:
             return
         if secret and isinstance(default, str):
             self._problems.at("plain-secret", f"the default of the secret input '{name}' is a plain value",
-                              self._problems.source.at((*path, "default")), "write default: {secret: env:NAME}",
-                              shown=False)
+                              self._problems.source.at((*path, "default")), "write default: {secret: env:NAME}")
             return
         wanted = [("default",)] if "default" in declared else []
         choices = declared.get("choices")
@@ -213,6 +212,8 @@ class Checks:
     def _name(self, used: tuple[str, ...], text: str, path: Path) -> None:
         root = used[0]
         if root not in NAMES:
+            if any(one.endswith(f"-{root}") for one in self._inputs):
+                return  # the rest of inputs.some-name, which is reported
             hint = f"did you mean 'inputs.{root}'?" if root in self._inputs else \
                    f"did you mean 'vars.{root}'?" if root in self._vars else did_you_mean(root, NAMES)
             self._unknown(root, text, root, path, hint or f"variables are vars.NAME; there are {', '.join(NAMES)}")
@@ -235,19 +236,19 @@ class Checks:
         reference, here = value["secret"], (*path, "secret")
         at = self._problems.source.at(here)
         if not isinstance(reference, str):
-            self._problems.at("secret", "a secret is text: a reference", at, "write {secret: env:NAME}", shown=False)
+            self._problems.at("secret", "a secret is text: a reference", at, "write {secret: env:NAME}")
         elif "{{" in reference or "{%" in reference:
             self._problems.at("secret", "a reference to a secret is fixed text; it cannot hold a template", at)
         elif not _SCHEME.match(reference):
             self._problems.at("plain-secret", "this looks like the secret itself, not like a reference to it", at,
                               "write {secret: env:NAME} or {secret: file:PATH}; and change the secret if this file "
-                              "was ever shared", shown=False)
+                              "was ever shared")
         else:
             scheme = reference.partition(":")[0]
             if scheme not in self._schemes:
                 self._problems.at("secret-scheme", f"there is no place '{scheme}' to take secrets from", at,
                                   did_you_mean(scheme, self._schemes)
-                                  or f"there are: {', '.join(sorted(self._schemes))}", shown=False)
+                                  or f"there are: {', '.join(sorted(self._schemes))}")
             self.references.add(reference)
 
 

@@ -77,8 +77,9 @@ class Step:
 
     ``params``: what stands under that key. ``needs``: None where the text has none (it then waits for the step above).
     ``when``: expressions without braces, all of which must hold. ``loop``: the raw list or expression, or None.
-    ``children``: for a block, its steps by role (``block``, ``rescue``, ``always``). ``become`` and ``on_failure``:
-    None where the text has none (that of the block, the include or the plan around it holds then).
+    ``children``: for a block, its steps by role (``block``, ``rescue``, ``always``). ``become``: None
+    where the text has none (that of the block, the include or the plan around it holds then). ``on_failure``: its own,
+    else that of the block or plan file around it.
     """
 
     id: str
@@ -102,7 +103,7 @@ class Step:
     undo: Step | None = None
     reads_only: bool = False
     irreversible: str | None = None
-    on_failure: OnFailure | None = None
+    on_failure: OnFailure = OnFailure.ROLLBACK
     confirm: Duration | None = None
     children: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
 

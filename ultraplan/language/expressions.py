@@ -121,17 +121,7 @@ def references(value: Any, *, bare: bool = False, needed: bool = False) -> froze
 def check(value: Any, *, bare: bool = False) -> list[Fault]:
     """The syntax errors of the templates in ``value``, unknown filters and tests among them. ``bare`` as in
     `references`."""
-    faults = []
-    for path, text in _texts(value, bare):
-        try:
-            if bare:
-                _expression(_bare(text))
-            else:
-                _template(text, False)
-        except ExpressionError as error:
-            line, column = _culprit(text, error.line or 1, bare)
-            faults.append(Fault(path, str(error), line, column))
-    return faults
+    return [fault for path, text in _texts(value, bare) for fault in _faults(path, text, bare)]
 
 
 class Variables(Mapping[str, Any]):
@@ -378,28 +368,46 @@ def _syntax(error: TemplateSyntaxError) -> ExpressionError:
         env = environment()
         shown = [name for name in (env.filters if unknown[1] == "filter" else env.tests) if name[0] != "_"]
         message, hint = f"there is no {unknown[1]} '{unknown[2]}'", did_you_mean(unknown[2], shown)
-    return ExpressionError(message[0].lower() + message[1:] if message[:2].istitle() else message,
-                           line=error.lineno, hint=hint)
+    for pattern, words in _PLAINER:
+        message = re.sub(pattern, words, message)
+    return ExpressionError(message.rstrip("."), line=error.lineno, hint=hint)
 
 
-_PIECE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_PLAINER = (
+    (r".*The innermost block that needs to be closed is '(\w+)'\.", r"the {% \1 %} is not closed"),
+    (r".*Jinja was looking for the following tags: (.*)", r"the text ends before one of: \1"),
+    (r"'end of print statement'", "'}}'"),
+    (r"'end of statement block'", "'%}'"),
+    (r"unexpected '?end of template'?", "the expression ends too early"),
+    (r"'?end of template'?", "the end of the text"),
+)
+"""Jinja's messages in the words of someone who writes expressions."""
 
 
-def _culprit(text: str, line: int, bare: bool) -> tuple[int, int]:
-    """The line and column of the first expression in ``text`` that is wrong by itself, else of the first tag on
-    ``line``."""
-    start = 0 if bare else None
-    if not bare:
-        for piece in _PIECE.finditer(text):
-            if piece[0].startswith("{{"):
-                try:
-                    _expression(piece[0][2:-2].strip("-+"))
-                except ExpressionError:
-                    start = piece.start()
-                    break
-    if start is None:
-        offset = sum(len(row) for row in text.splitlines(keepends=True)[: line - 1])
-        tag = _TAGS.search(text, offset) or _TAGS.search(text)
-        start = tag.start() if tag else 0
-    before = text[:start]
-    return before.count("\n") + 1, start - (before.rfind("\n") + 1) + 1
+_PIECE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
+
+
+def _faults(path: tuple[str | int, ...], text: str, bare: bool) -> Iterator[Fault]:
+    """What is wrong in ``text``: each expression that is wrong by itself, else the whole at its first tag."""
+    try:
+        _ = _expression(_bare(text)) if bare else _template(text, False)
+    except ExpressionError as error:
+        whole = error
+    else:
+        return
+    alone = False
+    for piece in () if bare else _PIECE.finditer(text):
+        try:
+            _expression(piece[1])
+        except ExpressionError as error:
+            alone = True
+            yield Fault(path, str(error), *_place(text, piece.start()))
+    if not alone:
+        offset = 0 if bare else sum(len(row) for row in text.splitlines(keepends=True)[: (whole.line or 1) - 1])
+        tag = None if bare else _TAGS.search(text, offset) or _TAGS.search(text)
+        yield Fault(path, str(whole), *_place(text, tag.start() if tag else 0))
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    before = text[:offset]
+    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1

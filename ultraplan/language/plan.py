@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Language:
         said = {one.at for one in meaning.found}  # where both speak, the checks know better
         found = [one for one in problems.found if one.at not in said] + meaning.found
         if found:
-            raise SourceError(found)
+            raise SourceError(_without_secrets(found))
         return _document(data, Origin(source, ()), file, frozenset(checks.references), self._types)
 
     @cached_property
@@ -66,6 +67,13 @@ class Language:
         from jsonschema import Draft202012Validator
 
         return Draft202012Validator(self.schema())
+
+
+def _without_secrets(found: list[Diagnostic]) -> Iterator[Diagnostic]:
+    """``found``, where no line is shown that may hold a secret in plain text."""
+    hidden = {one.at.line for one in found if one.at is not None and "secret" in one.code}
+    for one in found:
+        yield replace(one, line=None) if one.at is not None and one.at.line in hidden else one
 
 
 def _document(data: Mapping[str, Any], origin: Origin, file: str, references: frozenset[str],

@@ -41,10 +41,9 @@ class Problems:
         self.source = source
         self.found: list[Diagnostic] = []
 
-    def at(self, code: str, message: str, position: Position, hint: str | None = None, *, shown: bool = True) -> None:
-        """Note a mistake; ``shown``: its line may be shown (not where it may hold a secret)."""
-        line = self.source.line(position.line) if shown else None
-        self.found.append(Diagnostic(code, message, position, line, hint))
+    def at(self, code: str, message: str, position: Position, hint: str | None = None) -> None:
+        """Note a mistake at ``position``."""
+        self.found.append(Diagnostic(code, message, position, self.source.line(position.line), hint))
 
     def value(self, code: str, message: str, path: Path, hint: str | None = None) -> None:
         """Note a mistake in the value at ``path``."""
@@ -95,20 +94,27 @@ class SchemaProblems:
                 self._leaf(error, path)
 
     def _alternatives(self, error: _Error, path: Path) -> None:
+        """Of the alternatives that a value fits none of, tell the ones that it comes nearest to."""
         leaves = [leaf for leaf in _leaves(error) if not _incidental(leaf)]
-        deeper = [leaf for leaf in leaves if leaf.validator != "type" or tuple(leaf.absolute_path) != path]
-        if deeper:
-            depth = max(len(leaf.absolute_path) for leaf in deeper)
-            told = [leaf for leaf in deeper if len(leaf.absolute_path) == depth]
-            for leaf in told if depth > len(path) else told[:1]:
-                self.read(leaf)
-            return
-        special = next((leaf for leaf in leaves if leaf.schema.get("pattern") in _PATTERNS), None)
-        if special is not None and not isinstance(error.instance, list | dict):
-            self._leaf(special, path)
-            return
-        wanted = list(dict.fromkeys(_TYPES[one] for leaf in leaves for one in _list(leaf.validator_value)))
-        self._wrong_type(path, error.instance, " or ".join(wanted) or "something else")
+        depth = max((len(leaf.absolute_path) for leaf in leaves), default=len(path))
+        by_place: dict[Path, list[_Error]] = {}
+        for leaf in leaves:
+            if len(leaf.absolute_path) == depth:
+                by_place.setdefault(tuple(leaf.absolute_path), []).append(leaf)
+        for place, nearest in by_place.items():
+            constraints = [leaf for leaf in nearest if leaf.validator != "type"]
+            keys = [leaf for leaf in constraints if leaf.validator in ("additionalProperties", "required")]
+            special = next((leaf for leaf in nearest if leaf.schema.get("pattern") in _PATTERNS), None)
+            if constraints:
+                for leaf in keys or constraints[:1]:
+                    self.read(leaf)
+            elif special is not None and not isinstance(special.instance, list | dict):
+                self._leaf(special, place)
+            else:
+                wanted = dict.fromkeys(_TYPES[one] for leaf in nearest for one in _list(leaf.validator_value))
+                self._wrong_type(place, nearest[0].instance, " or ".join(wanted))
+        if not by_place:
+            self._problems.value("type", f"{_named(path)} cannot be {found(error.instance)}", path)
 
     def _leaf(self, error: _Error, path: Path) -> None:
         value, wanted = error.instance, error.validator_value
@@ -201,8 +207,8 @@ class SchemaProblems:
     def _missing(self, error: _Error, path: Path) -> None:
         key = next((one for one in error.validator_value if f"'{one}'" in error.message), "")
         what = "a plan" if not path else "a step" if _is_step(path) else _named(path)
-        hint = {"id": "give it a name of its own: id: NAME", "plan": "give the plan a name: plan: NAME",
-                "steps": "write what to do: steps: [ … ]"}.get(key)
+        hint = {("a step", "id"): "give it a name of its own: id: NAME", ("a plan", "plan"): "name it: plan: NAME",
+                ("a plan", "steps"): "write what to do: steps: [ … ]"}.get((what, key))
         code = "missing-key"
         if path and not _is_step(path) and isinstance(path[-1], str):
             self._problems.key(code, f"{what} lacks '{key}'", path, hint)

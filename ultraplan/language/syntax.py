@@ -77,7 +77,7 @@ def explain(error: Any, source: SourceMap) -> list[Diagnostic]:
     meaning = next((m for m in _MEANINGS if re.search(m.pattern, text)),
                    _Meaning("", "yaml", f"this is not YAML: {error.problem or error.context}"))
     code = meaning.code
-    if code in ("yaml-quote", "yaml-bracket") and error.context_mark is not None:
+    if code in ("yaml-quote", "yaml-bracket", "yaml-start", "yaml-key") and error.context_mark is not None:
         row, column = error.context_mark.line, error.context_mark.column
     elif code == "yaml-colon" and re.fullmatch(r"\s*(?:- +)*[\w.-]+", line[:column]):
         meaning = _Meaning("", "yaml-indent", "this key does not fit the line above, which has a value already, "
