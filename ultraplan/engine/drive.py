@@ -1,10 +1,12 @@
-"""Drives a run: asks the conductor what may start, lets workers do it, makes decisions durable. The only loop there is."""
+"""Drives a run: asks the conductor what may start, lets workers do it, makes decisions durable. The only loop."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from ultraplan.engine.backward import Backward
 from ultraplan.engine.conduct import Action, Skip
@@ -14,7 +16,7 @@ from ultraplan.engine.forward import Forward
 from ultraplan.engine.recover import Recovery
 from ultraplan.engine.run import Run, Stopped
 from ultraplan.journal.base import LeaseLost
-from ultraplan.journal.events import AnyEvent, RollbackDecided, RunClosed, Skipped
+from ultraplan.journal.events import RollbackDecided, RunClosed, Skipped
 
 MOST_WORKERS = 128
 """Operations under way at once, at most."""
@@ -30,7 +32,8 @@ class Driver:
     def __init__(self, run: Run, store_renew_every: float = 10.0) -> None:
         self._run = run
         recovery = Recovery(run)
-        self._do = {"forward": Forward(run, recovery), "reverse": Backward(run, recovery)}
+        self._do: dict[str, Callable[[str, str], None]] = {
+            "forward": Forward(run, recovery), "reverse": Backward(run, recovery)}
         self._done: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
         self._renew_every = store_renew_every
         self._finished = threading.Event()
@@ -58,7 +61,7 @@ class Driver:
                 in_flight += 1
                 self._run.begin(action.node, action.host, action.direction)
                 future = pool.submit(self._do[action.direction], action.node, action.host)
-                future.add_done_callback(lambda f, a=action: self._done.put((a, f)))
+                future.add_done_callback(partial(self._finish, action))
             if in_flight == 0:
                 if self._run.stopping.is_set():
                     return self._close(RunClosed(status="interrupted", cause="stopped by a person"))
@@ -69,6 +72,9 @@ class Driver:
             action, future = self._done.get()
             in_flight -= 1
             self._take(action, future)
+
+    def _finish(self, action: Action, future: Future[None]) -> None:
+        self._done.put((action, future))
 
     def _take(self, action: Action, future: Future[None]) -> None:
         error = future.exception()
@@ -108,8 +114,7 @@ class Driver:
 
     def _close(self, event: RunClosed) -> RunClosed:
         fault("before-close")
-        events: tuple[AnyEvent, ...] = (event,)
-        self._run.write(*events)
+        self._run.write(event)
         return event
 
     def _keep_lease(self) -> None:

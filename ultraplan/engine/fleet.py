@@ -59,6 +59,11 @@ class Fleet:
                        preimage=self._pre_images / op, base=resolved.base, wait=self.wait, ask=self.ask,
                        log=self.log, environment=resolved.environment)
 
+    def opened(self) -> list[HostSession]:
+        """The sessions that were used."""
+        with self._lock:
+            return list(self._sessions.values())
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:

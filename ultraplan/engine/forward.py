@@ -269,7 +269,7 @@ class _Operation:
     def _on_controller(self, resolved: Resolved, step: ControllerStep[Any]) -> None:
         context = self.run.fleet.context(resolved, self.host.name, self.op)
         if self.run.state(self.key) is OpState.INTENT and not step.idempotent_with(resolved.params):
-            self.run.write(InDoubt(**self.about, why="it was under way, and doing it twice may not be the same as once"))
+            self.run.write(InDoubt(**self.about, why="it was under way, and doing it twice may not be safe"))
             return
         for left in self._tries(resolved):
             state = step.observe(resolved.params, context)

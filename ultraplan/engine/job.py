@@ -1,0 +1,150 @@
+"""Everything that one plan needs, put together: from a request (or a run's bundle) to a graph and a fleet."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets as randomness
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ultraplan import vault
+from ultraplan.engine.fleet import Fleet
+from ultraplan.engine.resolve import Resolver
+from ultraplan.engine.scope import Scope
+from ultraplan.engine.settings import Settings
+from ultraplan.engine.sources import SourceMissing, Sources
+from ultraplan.graph.compile import compile_plan
+from ultraplan.graph.model import Graph
+from ultraplan.inventory.load import load_inventory
+from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.references import references_in
+from ultraplan.language.errors import Diagnostic, SourceError
+from ultraplan.language.inputs import resolve_inputs
+from ultraplan.language.plan import Language
+from ultraplan.secrets import SecretError, Secrets, references
+from ultraplan.steps.params import schema
+from ultraplan.steps.registry import registry
+from ultraplan.transport.target import Target, connector
+
+ENVIRONMENT_INPUT = "ULTRAPLAN_INPUT_"
+"""Prefix of environment variables that give inputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asked for. ``given``: inputs by name, secrets as references."""
+
+    plan: str
+    inventory: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+    limit: str | None = None
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunName:
+    """What ``run`` is in expressions: fixed when the plan is made, so that a preview can use it."""
+
+    id: str
+    started: str
+    user: str
+
+    @classmethod
+    def new(cls) -> RunName:
+        """A fresh one: ``20261122-014455-7f3a``, UTC, with the person's name."""
+        now = time.gmtime()
+        return cls(id=f"{time.strftime('%Y%m%d-%H%M%S', now)}-{randomness.token_hex(2)}",
+                   started=time.strftime("%Y-%m-%dT%H:%M:%SZ", now), user=user())
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A compiled plan with what it takes to look at its hosts and to run it."""
+
+    request: Request
+    settings: Settings
+    name: RunName
+    graph: Graph
+    sources: Sources
+    secrets: Secrets
+    fleet: Fleet
+    resolver: Resolver
+    scope: Scope
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.fleet.close()
+
+
+def user() -> str:
+    """Who runs this, for the journal."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def compile_job(request: Request, settings: Settings, *, name: RunName | None = None, sources: Sources | None = None,
+                inventory: Inventory | None = None, environ: Mapping[str, str] | None = None) -> Job:
+    """Load, check and compile what ``request`` names. Touches no host. Raises `SourceError` with every mistake."""
+    sources = sources or Sources()
+    environ = os.environ if environ is None else environ
+    name = name or RunName.new()
+    language = Language(registry(), schema)
+    document = language.load(request.plan, _reader(sources))
+    inventory = inventory if inventory is not None else load_inventory(request.inventory or settings.inventory)
+    inputs = resolve_inputs(document, request.given, environ)
+    graph = compile_plan(document, inventory, inputs, step_types=registry(),
+                         load=lambda path: language.load(path, _reader(sources)), limit=request.limit,
+                         tags=request.tags, skip_tags=request.skip_tags)
+    declared = document.references | graph.references | references_in(inventory) | _in_inputs(inputs)
+    secrets = Secrets(declared, {"vault": vault.resolver(Path.cwd(), os.environ)})
+    targets = {host: Target.of(host, inventory.hosts[host].vars) for host in graph.hosts}
+    connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
+                        known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
+    fleet = Fleet(inventory, connect, secrets, registry(), settings.state / "runs" / name.id)
+    scope = Scope(graph, {"id": name.id, "started": name.started, "plan": document.name, "user": name.user,
+                          "check": False},
+                  lambda host: fleet.session(host).facts())
+    return Job(request=request, settings=settings, name=name, graph=graph, sources=sources, secrets=secrets,
+               fleet=fleet, resolver=Resolver(registry(), sources), scope=scope)
+
+
+def given_from(environ: Mapping[str, str], given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """``given`` with what the environment gives for the inputs ``names`` that it lacks."""
+    found = dict(given)
+    for name in names:
+        variable = ENVIRONMENT_INPUT + name.upper().replace("-", "_")
+        if name not in found and variable in environ:
+            found[name] = environ[variable]
+    return found
+
+
+def know_secrets(secrets: Secrets, wanted: frozenset[str]) -> None:
+    """Read what can be read of ``wanted``, so that its values are redacted wherever they turn up. A secret that cannot
+    be read is told about when a step needs it."""
+    for reference in wanted:
+        try:
+            secrets.value(reference)
+        except SecretError:
+            continue
+
+
+def _reader(sources: Sources) -> Callable[[str], bytes]:
+    def read(path: str) -> bytes:
+        try:
+            return sources.read(path)
+        except SourceMissing as error:
+            raise SourceError([Diagnostic("missing-file", str(error), None, None,
+                                          "paths are relative to the folder you are in")]) from None
+
+    return read
+
+
+def _in_inputs(inputs: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset().union(*(references(value) for value in inputs.values() if isinstance(value, str)))

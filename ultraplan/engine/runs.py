@@ -1,0 +1,197 @@
+"""The verbs of a run: preview, apply, resume, roll back, resolve. What a command line or a service calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ultraplan import __version__
+from ultraplan.engine import bundle
+from ultraplan.engine.conduct import Conductor
+from ultraplan.engine.drive import Driver
+from ultraplan.engine.job import Job, know_secrets, user
+from ultraplan.engine.observe import Observer
+from ultraplan.engine.operations import op_id
+from ultraplan.engine.plan import Action, Certainty, Key, Plan
+from ultraplan.engine.run import Listener, Run, Telling
+from ultraplan.engine.settings import Settings
+from ultraplan.engine.shape import shape_of
+from ultraplan.engine.states import UNDER_WAY, OpState
+from ultraplan.inventory.references import references_in
+from ultraplan.journal.base import Lease, Store
+from ultraplan.journal.events import Failed, Resolved, RollbackDecided, RunClosed, RunOpened, TakenOver
+from ultraplan.journal.holder import holder
+from ultraplan.transport.base import TransportError
+
+LEASE_SECONDS = 30.0
+"""How long a lock outlives its holder's last sign of life."""
+
+
+class NotPossible(Exception):
+    """What was asked cannot be done with this run; the message says why and what can be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who listens and who answers while a run goes on. ``started`` gets the run before it starts (for signals)."""
+
+    listeners: Sequence[Listener] = ()
+    tell: Telling = lambda node, host, text: None
+    ask: Callable[[str, float | None], bool] | None = None
+    started: Callable[[Run], None] = lambda run: None
+
+
+def preview(job: Job, progress: Callable[[str, str | None], None] = lambda host, trouble: None) -> Plan:
+    """Look at the hosts and predict. Changes nothing. Host troubles are in `Plan.unreachable`."""
+    know_secrets(job.secrets, job.graph.document.references | job.graph.references
+                 | references_in(job.graph.inventory))
+    plan = Observer(job.graph, job.fleet, job.resolver, job.scope, progress).observe(job.name.id, time.time())
+    return dataclasses.replace(plan, digests=digests(job))
+
+
+def digests(job: Job) -> dict[str, str]:
+    """What went into a plan: each source file, ``inventory`` and ``inputs``, each with its SHA-256."""
+    inventory = job.graph.inventory
+    hosts = {name: [host.groups, host.vars] for name, host in inventory.hosts.items() if name in job.graph.hosts}
+    return {**job.sources.digests(), "inventory": _digest(hosts), "inputs": _digest(dict(job.graph.inputs)),
+            "hosts": _digest([job.graph.hosts, job.graph.batches])}
+
+
+def apply(job: Job, plan: Plan, store: Store, watch: Watch) -> RunClosed:
+    """Carry out ``plan``. Raises `Locked`, `LeaseLost`, `JournalError`, `TransportError` (fenced)."""
+    lease = store.acquire(_locks(job), job.name.id, holder(), LEASE_SECONDS)
+    try:
+        promises = promised(plan)
+        job.scope.results.clear()
+        job.scope.facts_set.clear()
+        store.create(job.name.id, bundle.pack(job, promises), lease)
+        run = _run(job, store, lease, promises, watch)
+        run.write(RunOpened(plan=job.graph.document.name, digests=dict(plan.digests), epoch=lease.epoch,
+                            hosts=list(job.graph.hosts), version=__version__, user=user()))
+        return _drive(run, watch)
+    finally:
+        store.release(lease)
+
+
+def promised(plan: Plan) -> dict[Key, str]:
+    """What known predictions rest on: they hold at apply, or the step fails."""
+    return {key: one.before for key, one in plan.predictions.items()
+            if one.certainty is Certainty.KNOWN and one.before is not None
+            and one.action in (Action.CHANGE, Action.NOTHING)}
+
+
+def resume(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
+    """Go on with a run that was interrupted, paused or killed, forward or backward as it was going."""
+    return _go_on(run_id, settings, store, watch, "resume")
+
+
+def rollback(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
+    """Undo a run: one that was interrupted, or one that is finished."""
+    return _go_on(run_id, settings, store, watch, "rollback")
+
+
+def resolve(run_id: str, op: str, done: bool, settings: Settings, store: Store) -> tuple[str, str]:
+    """A person says whether an operation in doubt was done; gives its node and host. ``op``: its id, a prefix
+    of it, or NODE@HOST. Raises `NotPossible`."""
+    job, _ = bundle.unpack(store.bundle(run_id), settings)
+    conductor = Conductor(shape_of(job.graph))
+    conductor.replay(store.read(run_id))
+    doubtful = [(key, "forward") for key, state in conductor.forward.items() if state is OpState.IN_DOUBT]
+    doubtful += [(key, "reverse") for key, state in conductor.unwind.state.items() if state is OpState.IN_DOUBT]
+    found = [(key, direction) for key, direction in doubtful if op_id(run_id, *key).startswith(op)
+             or f"{key[0]}@{key[1]}" == op]
+    if len(found) != 1:
+        known = ", ".join(f"{op_id(run_id, *key)} ({key[0]} on {key[1]})" for key, _ in doubtful)
+        raise NotPossible(f"{op} names no operation in doubt; in doubt: {known or 'none'}")
+    (key, direction), = found
+    lease = store.acquire(_locks(job), run_id, holder(), LEASE_SECONDS)
+    try:
+        store.append(run_id, [Resolved(op=op_id(run_id, *key), node=key[0], host=key[1], direction=direction,  # type: ignore[arg-type]
+                                       done=done, user=user())], lease)
+    finally:
+        store.release(lease)
+    return key
+
+
+def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: str) -> RunClosed:
+    job, promises = bundle.unpack(store.bundle(run_id), settings)
+    try:
+        know_secrets(job.secrets, job.graph.references | references_in(job.graph.inventory))
+        lease = store.acquire(_locks(job), run_id, holder(), LEASE_SECONDS)
+        try:
+            run = _run(job, store, lease, promises, watch, quiet=True)
+            run.take_in(store.read(run_id))
+            _check_possible(run.conductor, verb)
+            run.listeners = watch.listeners
+            run.write(TakenOver(epoch=lease.epoch, verb=verb, user=user()))  # type: ignore[arg-type]
+            if verb == "rollback":
+                _turn_round(run)
+            for key, direction, _ in run.under_way():
+                run.abandon(*key, direction)
+            return _drive(run, watch)
+        finally:
+            store.release(lease)
+    finally:
+        job.close()
+
+
+def _check_possible(conductor: Conductor, verb: str) -> None:
+    status = conductor.closed
+    if status == "rolled_back":
+        raise NotPossible("this run was rolled back already; nothing is left to undo")
+    if verb == "resume" and status == "succeeded":
+        raise NotPossible("this run succeeded; there is nothing to resume (ultraplan rollback undoes it)")
+    if verb == "resume" and status == "failed" and not conductor.failures:
+        raise NotPossible("this run ended; there is nothing to resume")
+
+
+def _turn_round(run: Run) -> None:
+    """From here the run goes back. What was under way is given up; whether it had its effect, its receipt tells."""
+    for key, direction, state in run.under_way():
+        if direction == "forward" and state in UNDER_WAY - {OpState.STARTED, OpState.PREPARED}:
+            run.write(Failed(op=run.op(*key), node=key[0], host=key[1], error="interrupted; the run goes back"))
+        elif direction == "forward":
+            run.abandon(*key, direction)
+    if run.conductor.going_back is None:
+        run.write(RollbackDecided(scope="run", cause=f"asked for by {user()}"))
+
+
+def _run(job: Job, store: Store, lease: Lease, promises: Mapping[Key, str], watch: Watch, quiet: bool = False) -> Run:
+    run = Run(id=job.name.id, graph=job.graph, store=store, lease=lease, conductor=Conductor(shape_of(job.graph)),
+              fleet=job.fleet, resolver=job.resolver, scope=job.scope, promises=promises,
+              listeners=() if quiet else watch.listeners, tell=watch.tell)
+    job.fleet.wait = run.sleep
+    if watch.ask is not None:
+        job.fleet.ask = watch.ask
+    return run
+
+
+def _drive(run: Run, watch: Watch) -> RunClosed:
+    watch.started(run)
+    closed = Driver(run).drive()
+    _tidy(run, closed)
+    return closed
+
+
+def _tidy(run: Run, closed: RunClosed) -> None:
+    """Remove scratch files; after a complete rollback also receipts and pre-images. Nothing depends on it."""
+    if closed.status not in ("succeeded", "rolled_back"):
+        return
+    for session in run.fleet.opened():
+        try:
+            session.clean(run.here, keep_way_back=closed.status != "rolled_back")
+        except TransportError:
+            continue
+
+
+def _locks(job: Job) -> list[str]:
+    return [f"host:{name}" for name in job.graph.hosts]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
