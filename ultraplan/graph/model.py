@@ -26,8 +26,11 @@ class Node:
     (``copy[0]``). ``needs``: the nodes it waits for directly. ``hosts``: where it runs (one host for run_once).
 
     ``inputs`` and ``vars`` are those of the plan file it comes from (blocks' and includes' vars merged in, unrendered).
-    ``blocks``: the blocks around it, outermost first. ``when``: its own and its blocks' and includes' conditions.
+    ``blocks``: the blocks around it, outermost first. ``when``: its own and its blocks' conditions. ``outer``: for a
+    step of an included plan, the include as a node of the plan around it (it is in no graph, and runs nothing): its
+    ``when``, and that of its own ``outer``, must hold as well, seen with the names of the plan that they stand in.
     ``reads``: the nodes whose outputs its expressions use (a part of ``needs``).
+    ``step``: as written, with what it inherits (become, on_failure, no_log, run_once) filled in.
     """
 
     id: str
@@ -45,6 +48,7 @@ class Node:
     prefix: str = ""
     document: Document
     tags: frozenset[str] = frozenset()
+    outer: Node | None = None
 
     @property
     def loops(self) -> bool:

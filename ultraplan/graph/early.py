@@ -1,0 +1,111 @@
+"""Values that have to be known when a plan is compiled: loops, includes and what is handed to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ultraplan.graph.names import EVERYWHERE, LATE
+from ultraplan.graph.units import Unit, mistake
+from ultraplan.graph.uses import Use, text_uses
+from ultraplan.inventory.model import Inventory
+from ultraplan.language.document import Origin
+from ultraplan.language.errors import Diagnostic
+
+
+class NotKnown(Exception):
+    """The value is not known, or wrong; why."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__()
+        self.diagnostics = diagnostics
+
+
+def value(
+    raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, *, turn: tuple[Any, int] | None = None,
+    bare: bool = False,
+) -> Any:
+    """``raw`` rendered with the names that are known before any host is touched; raises `NotKnown`.
+
+    Variables of the inventory count where all hosts of the unit have the same value. ``turn``: the loop's item and
+    index. ``what``: the thing whose value it is, for messages. ``bare``: ``raw`` is an expression without braces.
+    """
+    from ultraplan.language.expressions import ExpressionError, UnknownValue, Variables, evaluate, render
+
+    shared: dict[str, Any] = {}
+    wrong = list(_late(raw, unit, inventory, origin, what, shared, bare=bare))
+    if wrong:
+        raise NotKnown(wrong)
+    names: dict[str, Any] = {
+        "inputs": unit.scope.inputs,
+        "groups": {name: list(inventory.members(name)) for name in inventory.groups},
+    }
+    if turn is not None:
+        names["item"], names["index"] = turn
+    names["vars"] = Variables([shared, unit.inherited.vars], names)
+    try:
+        return evaluate(raw, names) if bare else render(raw, names)
+    except ExpressionError as error:
+        raise NotKnown([
+            mistake("expression", f"{what}: {error.reason}", origin, *error.path, hint=error.hint)]) from None
+    except UnknownValue as error:
+        raise NotKnown([mistake("too-late", f"{what} is needed now, and is {error}", origin)]) from None
+
+
+def _late(
+    raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, shared: dict[str, Any], *, bare: bool,
+) -> Iterator[Diagnostic]:
+    """The names in ``raw`` whose values come too late; ``shared`` gets the inventory's variables that it uses."""
+    seen: set[str] = set()
+    todo: list[Use] = list(text_uses(raw, origin, "early", bare=bare))
+    while todo:
+        use = todo.pop()
+        top = use.path[0]
+        if top in LATE:
+            yield mistake(
+                "too-late", f"{what} has to be known before any host is touched, and {'.'.join(use.path)} is"
+                f" {LATE[top]}", use.origin,
+                hint="use inputs, groups, or vars that are the same on all hosts; what differs belongs in the steps")
+        elif top == "vars" and len(use.path) > 1 and use.path[1] not in seen:
+            name = use.path[1]
+            seen.add(name)
+            if name in unit.inherited.vars:
+                at = unit.inherited.var_origins.get(name, use.origin)
+                todo.extend(text_uses(unit.inherited.vars[name], at, "early"))
+                continue
+            values = {host: inventory.hosts[host].vars[name] for host in unit.hosts
+                      if name in inventory.hosts[host].vars}
+            if not values:
+                continue  # reported with the other unknown names, or provided for by the text
+            first, *others = values
+            differs = next((host for host in others if values[host] != values[first]), None)
+            missing = next((host for host in unit.hosts if host not in values), None)
+            if differs is not None:
+                yield mistake("differs", f"{what} has to be the same on all hosts, and vars.{name} differs between"
+                              f" {first} and {differs}", use.origin, hint="give it as an input or a var of the plan")
+            elif missing is not None:
+                yield mistake("differs", f"{what} has to be the same on all hosts, and {missing} has no vars.{name}",
+                              use.origin, hint="give it as an input or a var of the plan")
+            else:
+                shared[name] = values[first]
+
+
+def mapping(
+    raw: Mapping[str, Any], unit: Unit, inventory: Inventory, origin: Origin, what: str, turn: tuple[Any, int] | None,
+    *, through: bool = False,
+) -> tuple[dict[str, Any], list[Diagnostic]]:
+    """Each value of ``raw`` as `value` gives it, and what is wrong with the others.
+
+    ``through``: what only uses names that mean the same in every plan file may stay as it is.
+    """
+    found: dict[str, Any] = {}
+    wrong: list[Diagnostic] = []
+    for name, one in raw.items():
+        if through and {use.path[0] for use in text_uses(one, origin, "early")} <= EVERYWHERE:
+            found[name] = one
+            continue
+        try:
+            found[name] = value(one, unit, inventory, origin.below(name), f"{what} {name}", turn=turn)
+        except NotKnown as error:
+            wrong.extend(error.diagnostics)
+    return found, wrong

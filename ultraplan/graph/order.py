@@ -1,0 +1,83 @@
+"""From what waits for what to nodes in order: circles found, vertices that are no nodes bridged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import networkx as nx
+
+from ultraplan.graph.units import Unit, Vertices
+from ultraplan.language.errors import Diagnostic
+
+
+def circles(vertices: Vertices) -> Iterator[Diagnostic]:
+    """One diagnostic for each knot of steps that wait for each other, with a way around it."""
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_edges_from((vertex, before) for vertex, waits in enumerate(vertices.waits) for before in waits)
+    if nx.is_directed_acyclic_graph(graph):
+        return
+    for knot in nx.strongly_connected_components(graph):
+        start = min(knot)
+        if len(knot) > 1 or graph.has_edge(start, start):
+            yield _circle([edge[0] for edge in nx.find_cycle(graph.subgraph(knot))], vertices.units)
+
+
+def _circle(found: Sequence[int], units: Sequence[Unit | None]) -> Diagnostic:
+    """A block or include shows once, however many of its vertices the circle meets in a row."""
+    steps: list[Unit] = []
+    for vertex in found:
+        unit = units[vertex]
+        if unit is not None and (not steps or steps[-1] is not unit):
+            steps.append(unit)
+    if len(steps) > 1 and steps[0] is steps[-1]:
+        steps.pop()
+    first = min(range(len(steps)), key=lambda at: steps[at].index)
+    steps = [*steps[first:], *steps[:first]]
+    origin = steps[0].step.origin
+    at = origin.at("needs", key=True) if steps[0].step.needs is not None else origin.at()
+    path = " waits for ".join([*(unit.place for unit in steps), steps[0].id])
+    return Diagnostic("cycle", f"these steps wait for each other: {path}", at, origin.line(at),
+                      "remove one of the `needs`, or the use of a result, that closes the circle")
+
+
+def bridged(vertices: Vertices, kept: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """For each vertex of ``kept``: those of them that it waits for directly, where all others are only passed through.
+
+    Near-linear, unless many steps side by side follow many others. The vertices must have no circle.
+    """
+    reached: dict[int, tuple[int, ...]] = {}
+    found: dict[int, tuple[int, ...]] = {}
+    for vertex in _topological(vertices.waits):
+        before: dict[int, None] = {}
+        for one in vertices.waits[vertex]:
+            before.update(dict.fromkeys(reached[one]))
+        if vertex in kept:
+            found[vertex] = tuple(sorted(before))
+            reached[vertex] = (vertex,)
+        else:
+            reached[vertex] = tuple(before)
+    return found
+
+
+def in_order(needs: dict[int, tuple[int, ...]]) -> list[int]:
+    """The vertices of ``needs`` in a topological order that keeps to their numbers (the text's order) where it can."""
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(needs)
+    graph.add_edges_from((before, vertex) for vertex, many in needs.items() for before in many)
+    return list(nx.lexicographical_topological_sort(graph))
+
+
+def _topological(waits: Sequence[dict[int, None]]) -> Iterator[int]:
+    left = [len(one) for one in waits]
+    after: list[list[int]] = [[] for _ in waits]
+    for vertex, before in enumerate(waits):
+        for one in before:
+            after[one].append(vertex)
+    ready = [vertex for vertex, count in enumerate(left) if count == 0]
+    while ready:
+        vertex = ready.pop()
+        yield vertex
+        for one in after[vertex]:
+            left[one] -= 1
+            if left[one] == 0:
+                ready.append(one)
