@@ -264,7 +264,7 @@ def _enabling(params: ServiceParams, state: State) -> str | None:
 
 def _programs(secure: str, forward: Sequence[str], reverse: Sequence[str]) -> tuple[Program, Program]:
     return (Program(" &&\n".join([secure, *forward])),
-            Program('[ -e "$UP_PRE" ] || exit 0\n' + "\n".join(reverse)))
+            Program('[ -e "$UP_PRE" ] || exit 0\n' + " &&\n".join([*reverse, 'rm -f -- "$UP_PRE"'])))
 
 
 def _pidfile_programs(params: ServiceParams, acts: str | None) -> tuple[Program, Program]:
@@ -304,12 +304,12 @@ def _unit_programs(params: ServiceParams, state: State, acts: str | None,
         if acts != "stop":
             forward.append(f"up_unit_settled {unit}")
         back = {"start": "stop", "stop": "start"}.get(acts, acts)
-        reverse.append(f"up_unit_do {back} {unit} || exit")
+        reverse.append(f"up_unit_do {back} {unit}")
     if enables:
         scope = " --runtime" if state.facts["enabled"] == "enabled-runtime" else ""
         back = "disable" if enables == "enable" else "enable"
         forward.append(f"systemctl --no-ask-password{scope} {enables} -- {unit}")
-        reverse.insert(0, f"systemctl --no-ask-password{scope} {back} -- {unit} || exit")
+        reverse.insert(0, f"systemctl --no-ask-password{scope} {back} -- {unit}")
     return _programs(f'echo {_told(active)} >"$UP_PRE"', forward, reverse)
 
 

@@ -149,14 +149,15 @@ up_sv_reload() {
   kill -HUP "$up_sv" && echo "instance $up_sv:$up_born"
 }
 
-# up_sv_secure PIDFILE: what runs now, into the pre-image: the record, or nothing where it is stopped.
+# up_sv_secure PIDFILE: what runs now, into the pre-image: the record, or nothing where it is stopped. Once: a second try
+# would find what the first one did.
 up_sv_secure() {
+  [ ! -e "$UP_PRE" ] || return 0
   ( umask 077; if up_sv_look "$1"; then cat <"$1.ultraplan"; fi >"$UP_PRE.new" ) && mv -f -- "$UP_PRE.new" "$UP_PRE"
 }
 
 # up_sv_back PIDFILE TENTHS AGAIN: what the pre-image says: stopped, or running (with AGAIN: stopped before).
 up_sv_back() {
-  [ -e "$UP_PRE" ] || return 0
   if [ ! -s "$UP_PRE" ]; then up_sv_stop "$1" "$2"; return; fi
   [ -z "$3" ] || up_sv_stop "$1" "$2" || return
   up_words=$({ read -r up_line; cat; } <"$UP_PRE") && up_sv_start "$up_words"
