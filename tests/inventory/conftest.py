@@ -46,8 +46,8 @@ def ansible_environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("ansible")
     (home / "ansible.cfg").write_text("[defaults]\n")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE")}
-    return {**kept, "HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible"), "ANSIBLE_CONFIG": str(home / "ansible.cfg"),
-            "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": str(home / "tmp")}
+    return {**kept, "HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible"),
+            "ANSIBLE_CONFIG": str(home / "ansible.cfg"), "LC_ALL": "C.UTF-8", "ANSIBLE_LOCAL_TEMP": str(home / "tmp")}
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ _HOSTS = ("web1", "web2", "web3", "db1", "db-2", "cache.example.com", "10.0.0.7"
           "r[0:2]s[1:2]", "2001:db8::7", "wöb", "same")
 _GROUPS = ("web", "db", "prod", "staging", "eu-west", "zone.a", "cache", "legacy", "edge", "same", "g1", "g2")
 _NAMES = ("port", "role", "ansible_host", "ansible_user", "flags", "limits", "note", "x")
-_VALUES: tuple[Any, ...] = (1, 0, -7, 2.5, True, False, None, "plain", "with blank", "", "1", "yes", "0640", "it's", 'a"b',
-                            "a=b", "{{ other }}", "#no", "ünï", [1, "two", None], {"a": {"b": [1]}}, [], "1e3", "None")
+_VALUES: tuple[Any, ...] = (1, 0, -7, 2.5, True, False, None, "plain", "with blank", "", "1", "yes", "0640", "it's",
+                            'a"b', "a=b", "{{ other }}", "#no", "ünï", [1, "two", None], {"a": {"b": [1]}}, [], "1e3",
+                            "None")
 
 
 @dataclass
@@ -142,8 +143,9 @@ def _vars_files(stem: str, random: Random) -> dict[str, str]:
     given = variables(random, 1.0)
     if random.random() < 0.25:
         more = variables(random, 1.0)
-        return {f"{stem}/b.yml": yaml.safe_dump(given), f"{stem}/a.yaml": yaml.safe_dump(more), f"{stem}/.c.yml": "x: hidden",
-                f"{stem}/d/e.json": json.dumps(variables(random, 1.0)), f"{stem}/z.txt": "x: ignored"}
+        return {f"{stem}/b.yml": yaml.safe_dump(given), f"{stem}/a.yaml": yaml.safe_dump(more),
+                f"{stem}/.c.yml": "x: hidden", f"{stem}/d/e.json": json.dumps(variables(random, 1.0)),
+                f"{stem}/z.txt": "x: ignored"}
     ending = random.choice(["", ".yml", ".yaml", ".json"])
     text = json.dumps(given) if ending == ".json" else yaml.safe_dump(given, allow_unicode=True)
     return {stem + ending: text}
@@ -153,8 +155,9 @@ def pattern(random: Random, groups: list[str]) -> str:
     """A host pattern of one to four parts."""
     parts = []
     for _ in range(random.randint(1, 4)):
-        part = random.choice([*groups, *groups, "all", "*", "web*", "*1", "lb0?", "[wl]*", "~^(web|lb)", "~.*e", "web1", "same",
-                              "lb02", "10.0.0.7", "ungrouped", "nowhere", "cache.example.com", "wöb", "*.example.com"])
+        part = random.choice([*groups, *groups, "all", "*", "web*", "*1", "lb0?", "[wl]*", "~^(web|lb)", "~.*e", "web1",
+                              "same", "lb02", "10.0.0.7", "ungrouped", "nowhere", "cache.example.com", "wöb",
+                              "*.example.com"])
         if part[0] != "~" and random.random() < 0.3:
             part += random.choice(["[0]", "[-1]", "[1]", "[0:1]", "[1:]", "[0:0]", "[2:9]", "[0-1]", "[-2]"])
         parts.append(random.choice(["", "", "", "&", "!"]) + part)

@@ -70,7 +70,8 @@ def read_with(into: Reading, name: str) -> None:
         for kind in into.kinds:
             if kind.claims(source):
                 kind.read(source, into)
-                into.files.append(name)
+                if not source.path.is_dir():
+                    into.files.append(name)
                 return
         into.problems.add("missing-file", f"there is no inventory '{name}'", None, None, _meant(source.path))
     except SourceError as error:

@@ -87,9 +87,9 @@ class _Sections:
             message = f"the section {wanted.section} needs a group '{name}', which has no section [{name}]"
             self.into.problems.add("undefined-group", message, wanted.at, wanted.line, did_you_mean(name, known))
 
-    def _wrong(self, code: str, message: str, part: str, hint: str | None = None) -> None:
-        """A mistake at ``part`` of the current line."""
-        column = max(self.line.find(part), 0) + 1
+    def _wrong(self, code: str, message: str, part: str, hint: str | None = None, *, after: int = 0) -> None:
+        """A mistake at ``part`` of the current line, looked for from the offset ``after``."""
+        column = max(self.line.find(part, after), self.line.find(part), 0) + 1
         at = Position(self.name, self.number, column, max(1, len(part)))
         self.into.problems.add(code, message, at, self.line, hint)
 
@@ -159,16 +159,19 @@ class _Sections:
         seen: set[str] = set()
         for name in names:
             self.builder.add_host(name, self.group, port)
+        after = self.line.find(words[0]) + len(words[0])
         for word in words[1:]:
             name, equals, value = word.partition("=")
             if not equals:
                 self._wrong("expected-variable", f"after a host's name come variables as name=value, not '{word}'",
-                            word, "no blanks stand around '='; a value with blanks is quoted: name='a b'")
+                            word, "no blanks stand around '='; a value with blanks is quoted: name='a b'",
+                            after=after)
             elif name in seen:
-                self._wrong("duplicate-key", f"'{name}' stands on this line twice", name, _TWICE)
+                self._wrong("duplicate-key", f"'{name}' stands on this line twice", name, _TWICE, after=after)
             else:
                 seen.add(name)
                 self._set(names, name, value)
+            after = max(after, self.line.find(name, after) + len(name))
 
     def _names(self, pattern: str) -> tuple[list[str], int | None]:
         """The hosts that a line's first word names and their port; none where it is a mistake."""
