@@ -172,3 +172,11 @@ def test_names_ranges_and_ports_are_told_apart(text: str, names: list[str], port
 @pytest.mark.parametrize("text", ["", "a b", "a:b", ":22", "-a", "a-", "a..b", "1::2::3", "$(x)"])
 def test_what_is_no_address_is_not_split(text: str) -> None:
     assert split_port(text) is None
+
+
+def test_the_example_inventory_is_what_its_comments_say() -> None:
+    inventory = load_inventory([Path(__file__).parents[2] / "inventories" / "example.yaml"])
+    assert inventory.members("production") == ("gw1.example.com", "gw2.example.com", "db1.example.com", "db2.example.com")
+    assert inventory.hosts["gw1.example.com"].vars == {
+        "ansible_user": "deploy", "state_dir": "/var/lib/mcp", "port": 8081, "api_token": {"secret": "env:GATEWAY_TOKEN"}}
+    assert inventory.hosts["db2.example.com"].vars["role"] == "replica"
