@@ -25,10 +25,12 @@ def make_key(path: Path, kind: str = "ed25519", *, passphrase: str = "") -> Path
 
 
 class Sshd:
-    """``key``: the client key that root may log in with; ``known_hosts``: knows this server's host key."""
+    """``key``: the client key that every account may log in with; ``known_hosts``: knows this server's host key.
+    ``wrap``: words that start it, in namespaces of its own for example."""
 
-    def __init__(self, folder: Path, *, host_keys: tuple[str, ...] = ("ed25519",), extra: str = "") -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, *, host_keys: tuple[str, ...] = ("ed25519",), extra: str = "",
+                 wrap: tuple[str, ...] = ()) -> None:
+        self.folder, self.port, self._wrap = folder, free_port(), wrap
         folder.mkdir(mode=0o700, parents=True)
         self.key = make_key(folder / "client")
         (folder / "authorized_keys").write_bytes((folder / "client.pub").read_bytes())
@@ -38,7 +40,9 @@ class Sshd:
         Path("/run/sshd").mkdir(exist_ok=True)
         (folder / "sshd_config").write_text("\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", *(f"HostKey {key}" for key in self.host_keys),
-            f"AuthorizedKeysFile {folder}/authorized_keys", "PermitRootLogin prohibit-password",
+            # By a command, for sshd reads a file as the account, which may not enter this folder.
+            f"AuthorizedKeysFile none\nAuthorizedKeysCommand /bin/cat {folder}/authorized_keys",
+            "AuthorizedKeysCommandUser root", "PermitRootLogin prohibit-password",
             "PasswordAuthentication no", "KbdInteractiveAuthentication no", "UsePAM no", "StrictModes no",
             f"PidFile {folder}/pid", "MaxStartups 100",
             f"SetEnv HOME={folder}",  # bash reads its .bashrc under sshd, and whatever that does takes time
@@ -56,8 +60,9 @@ class Sshd:
         return " ".join(key.with_name(key.name + ".pub").read_text().split()[:2])
 
     def start(self) -> None:
-        self._process = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", self.folder / "sshd_config"],
-                                         stdout=self._log, stderr=self._log, start_new_session=True)
+        self._process = subprocess.Popen(
+            [*self._wrap, "/usr/sbin/sshd", "-D", "-e", "-f", f"{self.folder}/sshd_config"],
+            stdout=self._log, stderr=self._log, start_new_session=True)
         until = time.monotonic() + 10
         while time.monotonic() < until:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -74,8 +74,11 @@ class ChannelWire:
         if data and not channel.closed and channel.send_ready():
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # its end comes as one, too
                 sent = channel.send(bytes(data[:_CHUNK]))
-        stdout = channel.recv(_CHUNK) if channel.recv_ready() else b""
-        stderr = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
+        try:
+            stdout = channel.recv(_CHUNK) if channel.recv_ready() else b""
+            stderr = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
+        except (OSError, EOFError, paramiko.SSHException):  # reading reopens the window, which sends
+            return Turn(ended=True)
         over = not stdout and not stderr and bool(finished or self._exited())
         return Turn(sent, stdout, stderr, ended=over)
 
