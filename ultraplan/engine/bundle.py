@@ -58,6 +58,5 @@ def unpack(raw: bytes, settings: Settings) -> tuple[Job, dict[Key, str]]:
         known_hosts=Path(ways["known_hosts"]) if ways["known_hosts"] else None,
         strict_host_keys=ways["strict_host_keys"])
     sources = Sources({name: base64.b64decode(data) for name, data in content["files"].items()})
-    job = compile_job(request, settings, name=RunName(**content["run"]), sources=sources, inventory=inventory,
-                      environ={})
+    job = compile_job(request, settings, name=RunName(**content["run"]), sources=sources, inventory=inventory)
     return job, {(node, host): value for node, host, value in content["promises"]}

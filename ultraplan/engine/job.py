@@ -6,7 +6,7 @@ import getpass
 import os
 import secrets as randomness
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,13 @@ ENVIRONMENT_INPUT = "ULTRAPLAN_INPUT_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a person asked for. ``given``: inputs by name, secrets as references."""
+    """What a person asked for. ``given``: inputs by name, secrets as references. ``environment``: the variables that
+    give inputs too."""
 
     plan: str
     inventory: tuple[str, ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     limit: str | None = None
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
@@ -90,15 +92,14 @@ def user() -> str:
 
 
 def compile_job(request: Request, settings: Settings, *, name: RunName | None = None, sources: Sources | None = None,
-                inventory: Inventory | None = None, environ: Mapping[str, str] | None = None) -> Job:
+                inventory: Inventory | None = None) -> Job:
     """Load, check and compile what ``request`` names. Touches no host. Raises `SourceError` with every mistake."""
     sources = sources or Sources()
-    environ = os.environ if environ is None else environ
     name = name or RunName.new()
     language = Language(registry(), schema)
     document = language.load(request.plan, _reader(sources))
     inventory = inventory if inventory is not None else load_inventory(request.inventory or settings.inventory)
-    inputs = resolve_inputs(document, request.given, environ)
+    inputs = resolve_inputs(document, request.given, request.environment)
     graph = compile_plan(document, inventory, inputs, step_types=registry(),
                          load=lambda path: language.load(path, _reader(sources)), limit=request.limit,
                          tags=request.tags, skip_tags=request.skip_tags)
@@ -115,14 +116,9 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
                fleet=fleet, resolver=Resolver(registry(), sources), scope=scope)
 
 
-def given_from(environ: Mapping[str, str], given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """``given`` with what the environment gives for the inputs ``names`` that it lacks."""
-    found = dict(given)
-    for name in names:
-        variable = ENVIRONMENT_INPUT + name.upper().replace("-", "_")
-        if name not in found and variable in environ:
-            found[name] = environ[variable]
-    return found
+def inputs_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of ``environ`` that give inputs."""
+    return {name: value for name, value in environ.items() if name.startswith(ENVIRONMENT_INPUT)}
 
 
 def know_secrets(secrets: Secrets, wanted: frozenset[str]) -> None:

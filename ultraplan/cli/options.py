@@ -1,0 +1,70 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ultraplan.engine.job import Request
+    from ultraplan.engine.settings import Settings
+    from ultraplan.journal.base import Store
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Which hosts and which inputs."""
+    group = parser.add_argument_group("what to work on")
+    group.add_argument("-i", "--inventory", action="append", default=[], metavar="SOURCE",
+                       help="inventory file, folder, script or 'host,' list (repeatable)")
+    group.add_argument("-e", "--input", action="append", default=[], metavar="NAME=VALUE", dest="inputs",
+                       help="an input, or @FILE with inputs in YAML (repeatable)")
+    group.add_argument("-l", "--limit", metavar="PATTERN", help="only these of the plan's hosts")
+    group.add_argument("-t", "--tags", action="append", default=[], metavar="TAG", help="only steps with this tag")
+    group.add_argument("--skip-tags", action="append", default=[], metavar="TAG", help="no steps with this tag")
+
+
+def add_state(parser: argparse.ArgumentParser) -> None:
+    """Where journals are."""
+    parser.add_argument("--state", metavar="FOLDER", help="folder of journals and pre-images "
+                        "(default: $ULTRAPLAN_STATE, ultraplan.yaml, or the XDG state folder)")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """How to tell it."""
+    parser.add_argument("--json", action="store_true", help="versioned JSON, for programs (NDJSON while running)")
+    parser.add_argument("--no-color", action="store_true", help="plain text even on a terminal (also: NO_COLOR)")
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """The settings for a command line."""
+    from ultraplan.engine.settings import find_settings
+
+    return find_settings(Path.cwd(), os.environ, getattr(args, "state", None))
+
+
+def request(args: argparse.Namespace) -> Request:
+    """What a command line asks for. Inputs from the environment are taken now, so that a saved plan holds them."""
+    from ultraplan.engine.job import Request, inputs_in
+    from ultraplan.language.inputs import parse_extra
+
+    return Request(plan=args.plan, inventory=tuple(args.inventory), given=parse_extra(args.inputs), limit=args.limit,
+                   environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags))
+
+
+def store(args: argparse.Namespace) -> Store:
+    """The journal store for a command line."""
+    from ultraplan.journal.stores import open_store
+
+    return open_store(settings(args).store)
+
+
+def colored(args: argparse.Namespace) -> bool:
+    """Whether to colour: on a terminal, unless told not to."""
+    return sys.stdout.isatty() and not args.no_color and not os.environ.get("NO_COLOR")
+
+
+def _split(tags: list[str]) -> tuple[str, ...]:
+    return tuple(part for tag in tags for part in tag.split(",") if part)

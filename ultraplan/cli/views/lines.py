@@ -1,0 +1,42 @@
+"""Plain lines, for logs and pipes: one a thing that happened."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+
+from ultraplan.cli.views.words import words
+from ultraplan.journal.events import Record
+from ultraplan.secrets import shown
+
+
+class LinesView:
+    """``HH:MM:SS  host  step  what happened``, UTC."""
+
+    def __init__(self, color: bool) -> None:
+        self._color = color
+        self._lock = threading.Lock()
+
+    def record(self, record: Record) -> None:
+        said = words(record.event)
+        if said is not None:
+            self._line(record.time, said.host, said.step, said.text)
+
+    def tell(self, node: str, host: str, text: str) -> None:
+        self._line(time.time(), host, node, text)
+
+    def say(self, text: str) -> None:
+        self._line(time.time(), "", "", text)
+
+    def ask(self, question: str, deadline: float | None) -> bool:
+        raise TimeoutError("nobody is there to answer: there is no terminal")
+
+    def close(self) -> None:
+        sys.stdout.flush()
+
+    def _line(self, when: float, host: str, step: str, text: str) -> None:
+        clock = time.strftime("%H:%M:%S", time.gmtime(when))
+        place = f"{host:<12} {step:<16} " if host else ""
+        with self._lock:
+            print(shown(f"{clock}  {place}{text}"), flush=True)

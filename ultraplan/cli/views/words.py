@@ -1,0 +1,75 @@
+"""Events in a person's words: the one place, for lines, the live view and reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ultraplan.journal.events import (
+    AnyEvent,
+    Failed,
+    InDoubt,
+    Intent,
+    OpEvent,
+    Outcome,
+    Resolved,
+    RollbackDecided,
+    RunClosed,
+    RunOpened,
+    Skipped,
+    TakenOver,
+    Unchanged,
+    Verified,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """``tone``: good, quiet, work, bad or news."""
+
+    text: str
+    tone: str
+    host: str = ""
+    step: str = ""
+
+
+def words(event: AnyEvent) -> Words | None:
+    """``event`` in words; None for those that are of no interest while they happen."""
+    if isinstance(event, OpEvent):
+        said = _of_operation(event)
+        return Words(said[0], said[1], event.host, event.node) if said is not None else None
+    match event:
+        case RunOpened():
+            return Words(f"run opened: {event.plan} on {len(event.hosts)} hosts", "news")
+        case TakenOver():
+            return Words(f"taken over: {event.verb}", "news")
+        case RollbackDecided():
+            where = "the run" if event.hosts is None else ", ".join(event.hosts)
+            return Words(f"going back: {where}, because {event.cause}", "bad")
+        case RunClosed():
+            return Words(f"closed: {event.status.replace('_', ' ')}", "news")
+        case _:
+            return None
+
+
+def _of_operation(event: OpEvent) -> tuple[str, str] | None:
+    back = event.direction == "reverse"
+    match event:
+        case Skipped():
+            return f"{'nothing to undo' if back else 'skipped'} ({event.why})", "quiet"
+        case Unchanged():
+            return "unchanged", "quiet"
+        case Intent():
+            again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
+            return f"{'undoing' if back else 'working'}{again}", "work"
+        case Outcome(ok=False):
+            return f"attempt {event.attempt} failed: {event.error}", "bad"
+        case Verified():
+            return "undone" if back else "done", "good"
+        case Failed():
+            return f"{'cannot be undone' if back else 'failed'}: {event.error}", "bad"
+        case InDoubt():
+            return f"in doubt: {event.why}", "bad"
+        case Resolved():
+            return f"a person said: {'done' if event.done else 'not done'}", "news"
+        case _:
+            return None
