@@ -11,10 +11,10 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError
 
-MAX_TEXT = 16 * 1024 * 1024
+MAX_TEXT = 16_000_000
 """How many characters a value, or all that a template prints, may have."""
 
-MAX_ITEMS = 1_000_000
+MAX_ITEMS = 250_000
 """How many values a list or mapping may hold, those inside included."""
 
 MAX_TURNS = 250_000

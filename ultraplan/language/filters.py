@@ -116,7 +116,7 @@ def regex_replace(value: Any, pattern: str, replacement: str = "", ignorecase: b
 
     def one(match: re.Match[str]) -> str:
         nonlocal made
-        found = match.expand(replacement)
+        found = match.expand(replacement) if "\\" in replacement else replacement
         made += len(found)
         bounds.text_of(made)
         return found
@@ -176,6 +176,10 @@ def _concat(values: list[Any]) -> str:
     return "".join(parts)
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def escape(value: Any) -> str:
     """``value`` with the characters that HTML and XML reserve written as entities."""
     return html.escape(text(value))
@@ -186,7 +190,7 @@ _OURS: dict[str, Callable[..., Any]] = {
     "to_yaml": to_yaml, "from_json": from_json, "basename": basename, "dirname": dirname, "bool": boolean,
     "regex_replace": regex_replace, "regex_search": regex_search, "duration": duration, "string": text,
     "join": join, "replace": replace, "format": printf, "escape": escape, "e": escape,
-    "_concat": _concat, "_turns": bounds.counted, "_measured": lambda value: value,
+    "_concat": _concat, "_turns": bounds.counted, "_measured": _same, "_sliced": _same,
 }
 
 
@@ -206,7 +210,7 @@ def guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         for one in (*values, *kwargs.values()):
             bounds.measured(one, known)
         if values and isinstance(values[0], str) and name not in _KEEP_SECRETS and has_marker(values[0]):
-            raise SecurityError(f"a secret's value is not known here, so '{name}' cannot work on it")
+            raise SecurityError(f"a secret's value is not known here, so '{name.strip('_')}' cannot work on it")
         if name in _WIDTHS:
             for one in (*values[1:], *kwargs.values()):
                 if isinstance(one, int) and one > _WIDEST:

@@ -20,12 +20,10 @@ def free_names(tree: nodes.Node) -> frozenset[Reference]:
 def asked_names(tree: nodes.Node) -> frozenset[Reference]:
     """The dotted paths that ``tree`` provides for the absence of, by `default`, `is defined` or `is undefined`."""
     found: set[Reference] = set()
-    for test in tree.find_all(nodes.Test):
-        if test.name in ("defined", "undefined"):
-            found |= free_names(test.node)
-    for one in tree.find_all(nodes.Filter):
-        if one.name in ("default", "d") and one.node is not None:
-            found |= free_names(one.node)
+    for one in (tree, *tree.find_all((nodes.Test, nodes.Filter))):
+        asks = isinstance(one, nodes.Test) and one.name in ("defined", "undefined")
+        if asks or (isinstance(one, nodes.Filter) and one.name in ("default", "d")):
+            found |= free_names(one.node)  # type: ignore[attr-defined]
     return frozenset(found)
 
 

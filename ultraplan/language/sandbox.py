@@ -116,7 +116,8 @@ def _kind(value: Any) -> str:
 
 
 class _Bounded(NodeTransformer):
-    """Leads what a filter cannot see through one: the turns of loops, ``~``, and lists and mappings in braces."""
+    """Leads through a filter what the environment is not asked about: the turns of loops, ``~``, slices, and lists and
+    mappings that are written out."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's visitor names
         self.generic_visit(node)
@@ -126,6 +127,12 @@ class _Bounded(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _through("_concat", nodes.List(node.nodes, lineno=node.lineno))
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        if isinstance(node.arg, nodes.Slice):  # which Jinja does not ask the environment about
+            node.node = _through("_sliced", node.node)
+        return node
 
     def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)

@@ -38,7 +38,7 @@ _MEANINGS = (
              "add ] or , here"),
     _Meaning(r"could not find expected ':'", "yaml-key",
              "this line has neither a colon after its key nor a dash before its item", "write it as key: value"),
-    _Meaning(r"block sequence entries are not allowed", "yaml-list",
+    _Meaning(r"sequence entries are not allowed", "yaml-list",
              "a list cannot begin on the line of its key",
              "put '- ' on the next line, indented, or write [a, b]"),
     _Meaning(r"mapping keys? (?:is|are) not allowed", "yaml-key", "a key cannot stand here", _INDENT),
