@@ -123,32 +123,41 @@ def content_diff(path: str, facts: Mapping[str, Any], before: bytes | None, cont
     if new is not None and (old is not None or not exists):
         return (TextDiff(path, old, new),)
     was = f"{size_text(facts['size'])}, sha256 {facts.get('sha256', 'not compared')[:12]}" if exists else None
-    becomes = "holds secrets" if content.sha256 is None else f"{size_text(content.size or 0)}, sha256 {content.sha256[:12]}"
+    becomes = "holds secrets"
+    if content.sha256 is not None:
+        becomes = f"{size_text(content.size or 0)}, sha256 {content.sha256[:12]}"
     return (FieldDiff("content", was, becomes),)
 
 
+def shown_text(text: str) -> str | None:
+    """``text`` with escaped bytes as ``\\xNN``, or None for what is binary or too large to show."""
+    raw = text.encode("utf-8", "surrogateescape")
+    return None if b"\0" in raw or len(raw) > SHOWN_LIMIT else (
+        text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+
+
 def replace(
-    path: str, target: str, content: Content, wanted: Access, facts: Mapping[str, Any], before: bytes | None,
-    *, summary: str, unchanged: str = "", resolve: bool = False,
+    path: str, content: Content, wanted: Access, known: Mapping[str, Any], diff: tuple[Diff, ...], *,
+    summary: str, unchanged: str = "", resolve: bool = False,
 ) -> Change:
     """The change that writes ``content``, atomically, with its pre-image, and the reverse of that.
 
-    ``unchanged``: the digest that the file must still have. ``resolve``: go through symbolic links.
+    ``known``: the facts about the content afterwards. ``unchanged``: the digest that the file must still have, if any.
+    ``resolve``: go through symbolic links.
     """
     function, uploads = content.function()
-    at, prefix = quote(target), ""
+    at, prefix = quote(path), ""
     if resolve:
         prefix, at = f"up_resolve {at}\n", '"$up_at"'
-    after = None if wanted.facts is None else {"kind": "file", **wanted.facts, "parent": True, **content.facts()}
     return Change(
         summary=summary,
-        diff=(*content_diff(path, facts, before, content), *wanted.diff),
+        diff=(*diff, *wanted.diff),
         forward=Program(
             f"{prefix}{function}up_put {at} {wanted.chmod} {quote(wanted.chown)} {quote(unchanged)}\n", uploads),
         reverse=Program(f"{prefix}up_back {at}\n"),
-        after=after,
+        after=None if wanted.facts is None else {"kind": "file", **wanted.facts, "parent": True, **known},
         outputs={"path": path} | ({} if content.sha256 is None else {"sha256": content.sha256}),
-        touches=(f"path:{target}",),
+        touches=(f"path:{path}",),
     )
 
 
@@ -160,7 +169,7 @@ def set_access(path: str, wanted: Access, facts: Mapping[str, Any], *, resolve: 
     owned = any(part.field != "mode" for part in wanted.diff)
     before = f"0{facts['mode']} {facts['uid']}:{facts['gid']}"
     return Change(
-        summary=", ".join(f"{part.field} {part.before} → {part.after}" for part in wanted.diff),
+        summary=wanted.changes,
         diff=wanted.diff,
         forward=Program(f"{prefix}up_set {at} {wanted.chmod} {quote(wanted.chown if owned else '')}\n"),
         reverse=Program(f"{prefix}up_unset {at} {before}\n"),

@@ -1,4 +1,4 @@
-"""Single paths: ``file``, ``directory``, ``link`` and ``absent``."""
+"""Single paths: ``file``, and with it ``directory``, ``link`` and ``absent`` (`ultraplan.steps.folders`)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from ultraplan.secrets import has_marker
 from ultraplan.shell import Program, Reply, quote
 from ultraplan.steps.base import Change, HostStep, State, StepFailed
-from ultraplan.steps.content import Content, content_facts, replace, set_access
+from ultraplan.steps.content import Content, content_diff, content_facts, replace, set_access
+from ultraplan.steps.folders import AbsentStep, DirectoryStep, LinkStep
 from ultraplan.steps.params import AbsolutePath, Mode, SourceFile, TemplateFile
 from ultraplan.steps.pathstate import (
     SHOWN_LIMIT,
@@ -26,6 +26,7 @@ from ultraplan.steps.pathstate import (
 )
 
 Follow = Annotated[bool, Meta(description="Go through a symbolic link at the path; without it such a path is an error")]
+NEW_MODE = 'Quoted octal mode, "0640". Default: as it is; for a new file "0644", or "0600" where secrets are in it'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,7 @@ class FileParams:
     content: Annotated[str | None, Meta(description="The whole content")] = None
     source: Annotated[SourceFile | None, Meta(description="A file beside the plan, copied byte for byte")] = None
     template: Annotated[TemplateFile | None, Meta(description="A Jinja2 template beside the plan")] = None
-    mode: Annotated[Mode | None, Meta(description=(
-        'Quoted octal mode, "0640". Default: as it is; for a new file "0644", or "0600" where secrets are in it'))] = None
+    mode: Annotated[Mode | None, Meta(description=NEW_MODE)] = None
     owner: Annotated[Owner | None, Meta(description="Owning account. Default: as it is")] = None
     group: Annotated[Group | None, Meta(description="Owning group. Default: as it is")] = None
     follow: Follow = False
@@ -88,7 +88,7 @@ class FileStep(HostStep[FileParams]):
             text, path = f"{text}up_resolve {path}\n", '"$up_at"'
         if content is not None and content.secret:
             text += f"{content.function()[0]}up_matches {path}\n"
-        return Program(f"{text}up_look {path} {limit}\n")
+        return Program(f"{text}up_look {path} {limit} sum\n")
 
     def observe(self, params: FileParams, reply: Reply) -> State:
         """Kind, mode, owner, and size and digest of the content where the step has one."""
@@ -118,14 +118,14 @@ class FileStep(HostStep[FileParams]):
         summary = f"create, {wanted.shown}, {size}"
         if exists:
             was = f"{size_text(facts['size'])} → " if "size" in facts and content.size is not None else ""
-            summary = ", ".join([f"new content, {was}{size}", *(f"{d.field} {d.before} → {d.after}" for d in wanted.diff)])
-        return replace(path, path, content, wanted, facts, state.detail.get("content"),
-                       summary=summary, resolve=params.follow)
+            summary = ", ".join(filter(None, [f"new content, {was}{size}", wanted.changes]))
+        diff = content_diff(path, facts, state.detail.get("content"), content)
+        return replace(path, content, wanted, content.facts(), diff, summary=summary, resolve=params.follow)
 
     def outputs(self, params: FileParams, state: State, reply: Reply | None) -> Mapping[str, Any]:
         """``path`` and ``sha256``."""
         found = {"sha256": state.facts["sha256"]} if "sha256" in state.facts else {}
-        return {"path": params.path, **found}
+        return {"path": tidy(params.path), **found}
 
 
 def _content(params: FileParams) -> Content | None:
@@ -142,4 +142,4 @@ def _must_be_file(path: str, facts: Mapping[str, Any]) -> None:
         raise StepFailed(f"{path} is neither file, directory nor link (a device, socket or pipe)")
 
 
-STEPS = (FileStep,)
+STEPS = (FileStep, DirectoryStep, LinkStep, AbsentStep)

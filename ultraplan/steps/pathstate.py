@@ -22,7 +22,6 @@ Group = Annotated[str, Meta(pattern="^[^:]+$", description="The owning group, by
 
 _KINDS = {0o100000: "file", 0o040000: "directory", 0o120000: "link"}
 _LS_KINDS = {"-": "file", "d": "directory", "l": "link"}
-_LS_SPECIAL = {"s": (1, 0o100), "S": (1, 0), "t": (1, 0o100), "T": (1, 0)}
 
 
 def tidy(path: str) -> str:
@@ -95,10 +94,9 @@ class Look:
         """The comparable facts, without those about content."""
         if self.kind == "absent":
             return {"kind": "absent", "parent": "parent" in self.fields}
-        facts: dict[str, Any] = {"kind": self.kind, "mode": self.mode, **self.account, "parent": True}
         if self.kind == "link":
-            facts["target"] = target_text(self.rest)
-        return facts
+            return {"kind": "link", "target": target_text(self.rest), "parent": True}
+        return {"kind": self.kind, "mode": self.mode, **self.account, "parent": True}
 
 
 def target_text(raw: bytes) -> str:
@@ -114,7 +112,7 @@ def _name(fields: Mapping[str, str], key: str, number: int) -> str:
 def _ls_mode(text: str) -> int:
     mode = 0
     for index, special in enumerate((0o4000, 0o2000, 0o1000)):
-        read, write, execute = text[1 + 3 * index: 4 + 3 * index]
+        read, write, execute = (text[1 + 3 * index + place] for place in range(3))
         bits = (4 if read == "r" else 0) | (2 if write == "w" else 0) | (1 if execute in "xst" else 0)
         mode |= bits << (6 - 3 * index) | (special if execute in "sStT" else 0)
     return mode
@@ -144,6 +142,11 @@ class Access:
         return "0" + self.mode
 
     @property
+    def changes(self) -> str:
+        """``mode 0644 → 0640, owner root → app``; empty where all is as it should be."""
+        return ", ".join(f"{part.field} {part.before} → {part.after}" for part in self.diff)
+
+    @property
     def shown(self) -> str:
         """``0640 root:root``"""
         return self.mode if self.facts is None else f"{self.mode} {self.facts['owner']}:{self.facts['group']}"
@@ -162,8 +165,10 @@ def access(
     for key, name_key, given in (("uid", "owner", owner), ("gid", "group", group)):
         if given is None or (now is not None and given in (now[name_key], str(now[key]))):
             continue
-        if key in asked and after is not None:
+        if after is not None and key in asked:
             after[key], after[name_key] = asked[key]
+        elif after is not None and given.isdigit() and "wanted" in detail:  # a number that has no name there
+            after[key], after[name_key] = int(given), str(int(given))
         else:
             after = None
             break

@@ -46,8 +46,8 @@ up_stat_by_ls() (
   printf '%s\n' "mode=$mode" "uid=$uid" "gid=$gid" "size=$size" "owner=$3" "group=$4"
 )
 
-# up_look PATH LIMIT: what is at PATH, as name=value lines, an empty line, then a link's target, or a file's content if
-# it has at most LIMIT bytes (-1: content is not wanted; a larger file: its sha256 instead).
+# up_look PATH LIMIT [sum]: what is at PATH, as name=value lines, an empty line, then a link's target, or a file's content
+# if it has at most LIMIT bytes (-1: content is not wanted). With `sum`, a larger file's sha256 is told instead.
 up_look() {
   if ! up_there "$1"; then up_look_missing "$1"; return; fi
   up_found=$(up_stat "$1") || return
@@ -58,8 +58,10 @@ up_look() {
   elif [ -f "$1" ] && [ "$2" -ge 0 ]; then
     if [ "$up_size" -le "$2" ]; then
       printf '%s\ncontent=1\n\n' "$up_found" && cat <"$1"
-    else
+    elif [ "${3:-}" = sum ]; then
       up_sum=$(up_sha256 <"$1") && printf '%s\nsha256=%s\n\n' "$up_found" "$up_sum"
+    else
+      printf '%s\n\n' "$up_found"
     fi
   else
     printf '%s\n\n' "$up_found"
@@ -107,8 +109,9 @@ up_same_lines() {
   up_path=$1 up_n=0
   shift
   [ -f "$up_path" ] || return 0
+  up_cr=$(printf '\r')
   while IFS= read -r up_line || [ -n "$up_line" ]; do
-    up_n=$((up_n + 1)) up_k=0
+    up_n=$((up_n + 1)) up_k=0 up_line=${up_line%"$up_cr"}
     for up_wanted; do
       up_k=$((up_k + 1))
       [ "$up_line" != "$up_wanted" ] || { printf 'same=%s %s\n' "$up_n" "$up_k"; break; }
@@ -272,5 +275,5 @@ up_back() {
     [ -L "$up_tmp" ] || [ ! -f "$up_tmp" ] || up_sync "$up_tmp"
     rm -f -- "$UP_PRE.gone" && up_rename "$up_tmp" "$1" && rm -f -- "$UP_PRE.copy" "$UP_PRE.tmp" || exit 1
   fi
-  rm -f -- "$UP_PRE.gone"
+  rm -rf -- "$UP_PRE.gone" "$UP_PRE.part"
 }
