@@ -221,7 +221,8 @@ def _claim(root: Path | None) -> tuple[Path, int]:
     """Makes a lab's folder and takes its lock, which is to be held, through this descriptor, by the processes that the
     lab lives in; folders whose lock nobody holds are what labs left of which every process was killed: removed."""
     base().mkdir(parents=True, exist_ok=True)
-    with (base() / ".lock").open("w") as one_at_a_time:
+    one_at_a_time = os.open(base(), os.O_RDONLY)
+    try:
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
         for folder in base().glob("*/"):
             _remove_if_dead(folder)
@@ -233,6 +234,8 @@ def _claim(root: Path | None) -> tuple[Path, int]:
         root.chmod(0o755)
         lock = os.open(root / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    finally:
+        os.close(one_at_a_time)
     return root, lock
 
 
