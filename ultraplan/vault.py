@@ -125,7 +125,7 @@ def password_from(environ: Mapping[str, str]) -> bytes:
     name = next((name for name in PASSWORD_FILES if environ.get(name)), None)
     if name is None:
         raise SecretError(f"no vault password: set {PASSWORD_FILES[0]} to the file that holds it")
-    path = Path(environ[name]).expanduser().absolute()
+    path = _path(environ[name]).absolute()
     if path.is_file() and os.access(path, os.X_OK):
         password = _run(path, environ).strip(b"\r\n")
     else:
@@ -136,6 +136,13 @@ def password_from(environ: Mapping[str, str]) -> bytes:
     if not password:
         raise SecretError(f"vault password file {path} ({name}) gave an empty password")
     return password
+
+
+def _path(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise SecretError(f"{name}: there is no such home directory") from None
 
 
 def _run(path: Path, environ: Mapping[str, str]) -> bytes:
@@ -181,7 +188,7 @@ def resolver(base_dir: Path, environ: Mapping[str, str]) -> Callable[[str], str]
 
     def resolve(rest: str) -> str:
         name, has_path, keys = rest.partition("#")
-        path = base_dir / Path(urllib.parse.unquote(name)).expanduser()
+        path = base_dir / _path(urllib.parse.unquote(name))
         try:
             if not has_path:
                 return decrypt(_text(path), password())

@@ -82,6 +82,11 @@ def test_hosts_of_a_script_are_asked_for_as_one_argument_each(write: Write) -> N
     assert not (folder / "ran").exists()
 
 
+def test_an_inline_list_may_be_longer_than_a_path() -> None:
+    names = tuple(f"web{n}" for n in range(1000))
+    assert load_inventory([",".join(names)]).members("ungrouped") == names
+
+
 def test_names_and_values_are_never_evaluated(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write({"hosts": "w1 a=__import__('os').system('touch${IFS}ran') b='$(touch ran)' c='`touch ran`'\n"})
     monkeypatch.chdir(folder)
@@ -176,7 +181,8 @@ def test_what_is_no_address_is_not_split(text: str) -> None:
 
 def test_the_example_inventory_is_what_its_comments_say() -> None:
     inventory = load_inventory([Path(__file__).parents[2] / "inventories" / "example.yaml"])
-    assert inventory.members("production") == ("gw1.example.com", "gw2.example.com", "db1.example.com", "db2.example.com")
+    assert inventory.members("production") == tuple(f"{name}.example.com" for name in ("gw1", "gw2", "db1", "db2"))
     assert inventory.hosts["gw1.example.com"].vars == {
-        "ansible_user": "deploy", "state_dir": "/var/lib/mcp", "port": 8081, "api_token": {"secret": "env:GATEWAY_TOKEN"}}
+        "ansible_user": "deploy", "state_dir": "/var/lib/mcp", "port": 8081,
+        "api_token": {"secret": "env:GATEWAY_TOKEN"}}
     assert inventory.hosts["db2.example.com"].vars["role"] == "replica"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.paths import exists, expanded, is_folder
 
 SCRIPT_SECONDS = 60.0
 """How long an inventory script may take for one answer, unless told otherwise."""
@@ -42,7 +43,7 @@ def load_inventory(sources: Sequence[str | Path], *, read_env: Mapping[str, str]
 
 def _folder(source: str) -> Path | None:
     """The directory whose group_vars and host_vars belong to a source: a directory's own, a file's parent."""
-    path = Path(source).expanduser()
-    if "," in source and not path.exists():
+    path = expanded(source)
+    if "," in source and not exists(path):
         return None
-    return path if path.is_dir() else path.parent
+    return path if is_folder(path) else path.parent

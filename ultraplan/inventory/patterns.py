@@ -6,10 +6,10 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from ultraplan.inventory.model import Inventory
 from ultraplan.inventory.names import LOCALHOST, split_port
+from ultraplan.inventory.paths import expanded
 from ultraplan.language.errors import did_you_mean
 
 _SUBSCRIPT = re.compile(r"(.+)\[(?:(-?[0-9]+)|([0-9]+)[:-]([0-9]*))\]$", re.DOTALL)
@@ -66,7 +66,7 @@ def _limit(limit: str) -> list[str]:
         if not part.startswith("@"):
             parts.append(part)
             continue
-        file = Path(part[1:]).expanduser()
+        file = expanded(part[1:])
         try:
             lines = file.read_text(encoding="utf-8").split("\n")
         except UnicodeDecodeError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraplan import vault
+from ultraplan.inventory.paths import expanded
 from ultraplan.inventory.references import reference_of
 from ultraplan.secrets import marker, neutral
 
@@ -50,7 +51,7 @@ def _absolute(reference: str, file: Path) -> str:
     if not reference.startswith(_VAULT):
         return reference
     name, hash_, keys = reference.removeprefix(_VAULT).partition("#")
-    return f"{_VAULT}{file.parent / Path(name).expanduser()}{hash_}{keys}"
+    return f"{_VAULT}{file.parent / expanded(name)}{hash_}{keys}"
 
 
 def _clean(value: Any) -> Any:

@@ -40,7 +40,12 @@ class VarFiles:
         key = (folder, name)
         if key not in self._loaded:
             merged: dict[str, Any] = {}
-            for file in self._files(folder, name):
+            try:
+                files = self._files(folder, name)
+            except OSError as error:
+                self._problems.add("unreadable", f"cannot read {error.filename}: {error.strerror}")
+                files = []
+            for file in files:
                 merged |= self._read(file)
             self._loaded[key] = merged
         return self._loaded[key]
@@ -56,6 +61,7 @@ class VarFiles:
     def _listing(self, folder: Path) -> frozenset[str]:
         if folder not in self._listings:
             entries = folder.iterdir() if folder.is_dir() else ()
+            self._listings[folder] = frozenset()  # so that a mistake is told once
             self._listings[folder] = frozenset(entry.name for entry in entries)
         return self._listings[folder]
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 import yaml
@@ -15,6 +16,7 @@ from ultraplan.vault import inert, tagged_loader
 
 _CORE = "tag:yaml.org,2002:"
 _MAPPINGS = frozenset({_CORE + "map", _CORE + "set", "!unsafe"})
+_HALF = re.compile("[\ud800-\udfff]")
 _LISTS = frozenset({_CORE + "seq", "!unsafe"})
 
 
@@ -28,7 +30,12 @@ def load(text: str, file: str) -> tuple[Any, SourceMap]:
         except (ValueError, RecursionError):
             pass  # not JSON; flow collections of YAML begin the same way
         else:
-            return data, _json_map(text, file)
+            source = _json_map(text, file)
+            half = _HALF.search(json.dumps(data, ensure_ascii=False)) if "\\ud" in text.lower() else None
+            if half:
+                raise SourceError([Diagnostic("not-utf-8", f"half a character, U+{ord(half[0]):04X}, is no text",
+                                              source.at(()))])
+            return data, source
     return _Reader(text, file).read()
 
 
@@ -131,6 +138,9 @@ class _Reader:
         return None
 
     def _unknown_tag(self, node: yaml.Node) -> None:
+        if node.tag.startswith("!vault"):
+            self._wrong("wrong-type", f"{node.tag} needs a text, as `ansible-vault encrypt_string` prints it", node)
+            return
         self._wrong("unknown-tag", f"the tag {node.tag.replace(_CORE, '!!')} is not known", node,
                     "known: !vault and !unsafe; a text that starts with ! must be quoted")
 

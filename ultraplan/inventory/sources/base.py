@@ -10,6 +10,7 @@ from typing import Protocol
 
 from ultraplan import vault
 from ultraplan.inventory.builder import Builder
+from ultraplan.inventory.paths import expanded, is_folder
 from ultraplan.inventory.problems import Problems
 from ultraplan.language.errors import Diagnostic, Position, SourceError, did_you_mean
 from ultraplan.language.source import read_source
@@ -20,7 +21,7 @@ class Opened:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.path = Path(name).expanduser()
+        self.path = expanded(name)
 
     @cached_property
     def text(self) -> str:
@@ -67,21 +68,23 @@ def read_with(into: Reading, name: str) -> None:
     """Read the source ``name`` with the first kind that claims it."""
     source = Opened(name)
     try:
-        for kind in into.kinds:
+        for kind in into.kinds if name.strip() else ():
             if kind.claims(source):
                 kind.read(source, into)
-                if not source.path.is_dir():
+                if not is_folder(source.path):
                     into.files.append(name)
                 return
         into.problems.add("missing-file", f"there is no inventory '{name}'", None, None, _meant(source.path))
     except SourceError as error:
         into.problems.extend(error.diagnostics)
+    except OSError as error:
+        into.problems.add("unreadable", f"cannot read {name}: {error.strerror}")
 
 
 def _meant(path: Path) -> str:
     """What a name that is no file may have been meant to be."""
     try:
         beside = [str(path.with_name(entry.name)) for entry in path.parent.iterdir()]
-    except OSError:
+    except (OSError, ValueError):
         beside = []
     return did_you_mean(str(path), beside) or "hosts written in place end with a comma: 'web1,'"

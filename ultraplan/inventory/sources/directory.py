@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ultraplan.inventory.paths import is_folder
 from ultraplan.inventory.sources.base import Opened, Reading, read_with
 
 IGNORED_NAMES = frozenset({"host_vars", "group_vars", "vars_plugins"})
@@ -16,7 +17,7 @@ class Directory:
 
     def claims(self, source: Opened) -> bool:
         """Whether it is a directory."""
-        return source.path.is_dir()
+        return is_folder(source.path)
 
     def read(self, source: Opened, into: Reading) -> None:
         """Read every entry that is not ignored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ultraplan.inventory.names import split_port
+from ultraplan.inventory.paths import exists
 from ultraplan.inventory.sources.base import Opened, Reading
 
 
@@ -11,7 +12,7 @@ class HostList:
 
     def claims(self, source: Opened) -> bool:
         """Whether it has a comma and no file has that name."""
-        return "," in source.name and not source.path.exists()
+        return "," in source.name and not exists(source.path)
 
     def read(self, source: Opened, into: Reading) -> None:
         """Add its hosts, ungrouped; one that is known already stays as it is."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from ultraplan.inventory.builder import CycleError
 from ultraplan.inventory.names import RANGE_HINT, expand
+from ultraplan.inventory.paths import exists
 from ultraplan.inventory.sources.base import Opened, Reading
 from ultraplan.inventory.values import veiled
 from ultraplan.language.errors import Position, did_you_mean
@@ -29,7 +30,7 @@ class IniFile:
 
     def claims(self, source: Opened) -> bool:
         """Whether it exists; a file that is nothing else is read as INI."""
-        return source.path.exists()
+        return exists(source.path)
 
     def read(self, source: Opened, into: Reading) -> None:
         """Add its groups and hosts."""
@@ -69,6 +70,9 @@ class _Sections:
             self.number, self.line = number, line
             text = line.strip()
             if not text or text[0] in "#;":
+                continue
+            if "\0" in text:
+                self._wrong("control-character", "a control character, U+0000, cannot stand here", "\0")
                 continue
             section = _SECTION.match(text)
             if section:
@@ -175,7 +179,7 @@ class _Sections:
 
     def _names(self, pattern: str) -> tuple[list[str], int | None]:
         """The hosts that a line's first word names and their port; none where it is a mistake."""
-        if "=" in pattern:
+        if not pattern or "=" in pattern:
             self._wrong("bad-host", f"'{pattern}' is where a host's name should be", pattern,
                         f"variables of a group go in a section [{self.group}:vars]")
             return [], None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ultraplan.inventory.builder import CycleError
+from ultraplan.inventory.paths import exists
 from ultraplan.inventory.sources.base import Opened, Reading
 from ultraplan.inventory.values import holds_vault, veiled
 from ultraplan.inventory.varfiles import kind
@@ -27,7 +28,7 @@ class Script:
 
     def claims(self, source: Opened) -> bool:
         """Whether it is an executable program."""
-        if not source.path.is_file() or not os.access(source.path, os.X_OK):
+        if not exists(source.path) or not source.path.is_file() or not os.access(source.path, os.X_OK):
             return False
         with suppress(OSError), source.path.open("rb") as file:
             return file.read(4).startswith(_PROGRAMS)

@@ -10,6 +10,7 @@ from typing import Any
 from ultraplan.inventory import yamltext
 from ultraplan.inventory.builder import CycleError
 from ultraplan.inventory.names import RANGE_HINT, expand
+from ultraplan.inventory.paths import exists
 from ultraplan.inventory.sources.base import Opened, Reading
 from ultraplan.inventory.values import veiled
 from ultraplan.inventory.varfiles import EXTENSIONS, kind, text_key
@@ -27,12 +28,12 @@ class YamlFile:
 
     def claims(self, source: Opened) -> bool:
         """Whether the file is YAML or JSON, by its name and its first line that says something."""
-        if source.path.suffix not in EXTENSIONS or not source.path.exists():
+        if source.path.suffix not in EXTENSIONS or not exists(source.path):
             return False
         lines = (line.strip() for line in source.text.splitlines())
         first = next((line for line in lines if line and line[0] not in "#;"), "")
         if source.path.suffix:
-            return not _SECTION.match(first)
+            return source.path.suffix == ".json" or not _SECTION.match(first)
         return _FIRST.match(first) is not None
 
     def read(self, source: Opened, into: Reading) -> None:
