@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ultraplan.graph.names import BUILTIN_FACTS, HOST, RESULT, RUN, TURNS
-from ultraplan.graph.units import PlanScope, Unit, Vertices, mistake
+from ultraplan.graph.units import PlanScope, Unit, Vertices
 from ultraplan.graph.uses import Use
 from ultraplan.inventory.model import Inventory
 from ultraplan.language.errors import Diagnostic, did_you_mean
@@ -56,8 +56,7 @@ class Names:
         """What is wrong with a use in the environment of a whole plan."""
         top = use.path[0]
         if top in ("steps", "item", "index"):
-            return [mistake("unknown-name", f"'{top}' has no meaning for a whole plan", use.origin,
-                            hint="put it where a step stands")]
+            return [self._wrong(use, f"'{top}' has no meaning for a whole plan", "put it where a step stands")]
         unit = next(iter(scope.units.values()), None)
         found = self.check(use, unit) if unit is not None else None
         return [found] if found is not None else []

@@ -52,7 +52,9 @@ def compile_plan(
             if node.hosts and selected(node.tags, tags, skip_tags)}
     wrong += _dropped(units, names, kept)
     if wrong or round_:
-        raise SourceError([*wrong, *round_])
+        best = ("too-late", "differs")  # they know more, where others speak of the same place
+        late = {one.at for one in wrong if one.code in best}
+        raise SourceError([*(one for one in wrong if one.at not in late or one.code in best), *round_])
     needs = bridged(vertices, kept)
     reads = _reads(units, names, kept)
     ids = {vertex: vertices.nodes[vertex].id for vertex in kept}

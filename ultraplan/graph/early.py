@@ -62,10 +62,10 @@ def _late(
         use = todo.pop()
         top = use.path[0]
         if top in LATE:
-            yield mistake(
-                "too-late", f"{what} has to be known before any host is touched, and {'.'.join(use.path)} is"
-                f" {LATE[top]}", use.origin,
-                hint="use inputs, groups, or vars that are the same on all hosts; what differs belongs in the steps")
+            yield _wrong(
+                "too-late", use, f"{what} has to be known before any host is touched, and {'.'.join(use.path)} is"
+                f" {LATE[top]}",
+                "use inputs, groups, or vars that are the same on all hosts; what differs belongs in the steps")
         elif top == "vars" and len(use.path) > 1 and use.path[1] not in seen:
             name = use.path[1]
             seen.add(name)
@@ -76,18 +76,25 @@ def _late(
             values = {host: inventory.hosts[host].vars[name] for host in unit.hosts
                       if name in inventory.hosts[host].vars}
             if not values:
-                continue  # reported with the other unknown names, or provided for by the text
+                if use.sure > 1:  # reported with the other unknown names
+                    raise NotKnown([])
+                continue
             first, *others = values
             differs = next((host for host in others if values[host] != values[first]), None)
             missing = next((host for host in unit.hosts if host not in values), None)
             if differs is not None:
-                yield mistake("differs", f"{what} has to be the same on all hosts, and vars.{name} differs between"
-                              f" {first} and {differs}", use.origin, hint="give it as an input or a var of the plan")
+                yield _wrong("differs", use, f"{what} has to be the same on all hosts, and vars.{name} differs between"
+                             f" {first} and {differs}", "give it as an input or a var of the plan")
             elif missing is not None:
-                yield mistake("differs", f"{what} has to be the same on all hosts, and {missing} has no vars.{name}",
-                              use.origin, hint="give it as an input or a var of the plan")
+                yield _wrong("differs", use, f"{what} has to be the same on all hosts, and {missing} has no"
+                             f" vars.{name}", "give it as an input or a var of the plan")
             else:
                 shared[name] = values[first]
+
+
+def _wrong(code: str, use: Use, message: str, hint: str) -> Diagnostic:
+    at = use.position()
+    return Diagnostic(code, message, at, use.origin.line(at), hint)
 
 
 def mapping(

@@ -176,7 +176,7 @@ class Expander:
         try:
             inputs = resolve_inputs(document, given, {})
         except SourceError as error:
-            self.mistakes += [_at_include(one, origin) for one in error.diagnostics]
+            self.mistakes += [_at_include(one, document, origin) for one in error.diagnostics]
             return
         prefix = f"{unit.id}/" if turn is None else f"{unit.id}[{turn[1]}]/"
         outer = _node(unit, prefix[:-1], turn)
@@ -280,9 +280,10 @@ def _node(unit: Unit, name: str, turn: tuple[Any, int] | None) -> Node:
         tags=inherited.tags, outer=scope.outer)
 
 
-def _at_include(found: Diagnostic, origin: Origin) -> Diagnostic:
+def _at_include(found: Diagnostic, document: Document, origin: Origin) -> Diagnostic:
     """What is wrong with the inputs of an included plan, told where they are given."""
-    at = origin.at("inputs")
+    name = [name for name, declared in document.inputs.items() if declared.origin.at(key=True) == found.at]
+    at = origin.at("inputs", *name)
     hint = "give it under `inputs` of the include" if found.code == "missing-input" else found.hint
     return replace(found, at=at, line=origin.line(at), hint=hint)
 
@@ -290,4 +291,6 @@ def _at_include(found: Diagnostic, origin: Origin) -> Diagnostic:
 def _told(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    if value is None:
+        return "nothing"
+    return "a mapping" if isinstance(value, Mapping) else "true or false" if isinstance(value, bool) else "a number"

@@ -25,7 +25,7 @@ def link(
         targets, wrong = _needed(unit)
         yield from wrong
         seen: set[tuple[int, str]] = set()
-        for use in [*step_uses(unit.step, bare), *_declared(unit)]:
+        for use in [*step_uses(unit.step, bare, unit.inherited.guards), *_declared(unit)]:
             for one in _with_vars(use, unit, seen):
                 unit.uses.append(one)
                 if (found := names.check(one, unit)) is not None:
@@ -75,7 +75,7 @@ def _with_vars(use: Use, unit: Unit, seen: set[tuple[int, str]]) -> Iterator[Use
     if name in known and (0, name) not in seen:
         seen.add((0, name))
         origin = unit.inherited.var_origins.get(name, use.origin)
-        for inner in text_uses(known[name], origin, use.place):
+        for inner in text_uses(known[name], origin, use.place, guards=unit.inherited.guards):
             yield from _with_vars(inner, unit, seen)
 
 

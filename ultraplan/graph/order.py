@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 import networkx as nx
 
 from ultraplan.graph.units import Unit, Vertices
-from ultraplan.language.errors import Diagnostic
+from ultraplan.language.errors import Diagnostic, Position
 
 
 def circles(vertices: Vertices) -> Iterator[Diagnostic]:
@@ -34,10 +34,18 @@ def _circle(found: Sequence[int], units: Sequence[Unit | None]) -> Diagnostic:
     first = min(range(len(steps)), key=lambda at: steps[at].index)
     steps = [*steps[first:], *steps[:first]]
     origin = steps[0].step.origin
-    at = origin.at("needs", key=True) if steps[0].step.needs is not None else origin.at()
+    at = _reason(steps[0], steps[1 % len(steps)])
     path = " waits for ".join([*(unit.place for unit in steps), steps[0].id])
     return Diagnostic("cycle", f"these steps wait for each other: {path}", at, origin.line(at),
                       "remove one of the `needs`, or the use of a result, that closes the circle")
+
+
+def _reason(unit: Unit, other: Unit) -> Position:
+    """Where the text says that ``unit`` waits for ``other``: a use of its result, its ``needs``, or its place."""
+    for use in unit.uses:
+        if use.path[0] == "steps" and len(use.path) > 1 and unit.scope.units.get(use.path[1]) is other:
+            return use.position()
+    return unit.step.origin.at("needs", key=True) if unit.step.needs is not None else unit.step.origin.at()
 
 
 def bridged(vertices: Vertices, kept: Collection[int]) -> dict[int, tuple[int, ...]]:

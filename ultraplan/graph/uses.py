@@ -47,13 +47,14 @@ class Use:
         return self.path[:self.sure]
 
 
-def step_uses(step: Step, bare: Bare) -> Iterator[Use]:
-    """The uses in a step's own texts, its ``undo`` included; not its ``vars``, ``loop`` and children."""
-    guards = _guards(step)
+def step_uses(step: Step, bare: Bare, guards: frozenset[Path]) -> Iterator[Use]:
+    """The uses in a step's own texts, its ``undo`` included; not its ``vars``, ``loop`` and children.
+
+    ``guards``: the paths that its conditions, and those around it, ask about.
+    """
     for place, origin, value, plain in _texts_of(step, bare):
         yield from text_uses(value, origin, place, bare=plain, guards=guards)
     if step.undo is not None:
-        guards |= _guards(step.undo)
         for _, origin, value, plain in _texts_of(step.undo, bare):
             yield from text_uses(value, origin, "undo", bare=plain, guards=guards)
 
@@ -74,10 +75,6 @@ def guards_of(conditions: Iterable[str]) -> frozenset[Path]:
     for condition in conditions:
         found |= _names(condition, True)[1]
     return found
-
-
-def _guards(step: Step) -> frozenset[Path]:
-    return guards_of(step.when)
 
 
 def _sure(name: Path, asked: Iterable[Path]) -> int:
