@@ -171,14 +171,16 @@ def test_an_unknown_value_that_is_not_used_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("text", ["{{ p }}", "x{{ p }}y", "{{ p | quote }}", "{{ [p] | join(',') }}",
-                                  "{{ {'a': p} | to_json }}", "{{ p | default('') }}", "{{ p ~ '' }}", "{{ {'a': p} | to_yaml }}"])
+                                  "{{ {'a': p} | to_json }}", "{{ p | default('') }}", "{{ p ~ '' }}",
+                                  "{{ {'a': p} | to_yaml }}"])
 def test_secrets_pass_through_whole(text: str) -> None:
     assert marker("env:PW") in str(render(text, {"p": marker("env:PW")}))
 
 
 @pytest.mark.parametrize("text", ["{{ p | upper }}", "{{ p | b64encode }}", "{{ p.upper() }}", "{{ p[0] }}",
-                                  "{{ p[1:3] }}", "{{ p | length }}", "{{ p | replace('e', 'x') }}", "{{ p | truncate(3) }}",
-                                  "{{ [p] | map('upper') | list }}", "{{ p | regex_search('.') }}", "{{ p | int }}"])
+                                  "{{ p[1:3] }}", "{{ p | length }}", "{{ p | replace('e', 'x') }}",
+                                  "{{ p | truncate(3) }}", "{{ [p] | map('upper') | list }}",
+                                  "{{ p | regex_search('.') }}", "{{ p | int }}"])
 def test_what_would_need_a_secrets_value_is_refused(text: str) -> None:
     with pytest.raises(ExpressionError, match="secret's value is not known here"):
         render(text, {"p": marker("env:PW")})

@@ -70,7 +70,8 @@ def test_no_bytes_give_anything_but_mistakes(data: bytes) -> None:
 
 PIECES = st.sampled_from([
     "plan", "steps", "id", "file", "command", "undo", "block", "rescue", "when", "loop", "vars", "inputs", "secret",
-    "path", "mode", "needs", "become", "include", "type", "default", "choices", "pattern", "hosts", "serial", "objectives",
+    "path", "mode", "needs", "become", "include", "type", "default", "choices", "pattern", "hosts", "serial",
+    "objectives",
 ])
 NUMBERS = st.integers(-3, 1000) | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | PIECES | \

@@ -65,7 +65,6 @@ STEP_WORDS = {
 _COMMAND = "use command, with undo, reads_only or irreversible"
 
 MODULES = {
-    "copy": "use file with content or source",
     "template": "use file with template: FILE",
     "shell": "use command (a shell runs its text), or script",
     "raw": _COMMAND,
@@ -82,21 +81,19 @@ MODULES = {
     "apt": _COMMAND, "apt_repository": _COMMAND, "yum": _COMMAND, "dnf": _COMMAND, "package": _COMMAND,
     "pip": _COMMAND, "npm": _COMMAND, "snap": _COMMAND, "git": _COMMAND, "user": _COMMAND, "group": _COMMAND,
     "cron": _COMMAND, "mount": _COMMAND, "sysctl": _COMMAND, "reboot": _COMMAND, "docker_container": _COMMAND,
-    "lineinfile": "use line", "blockinfile": "use block_in_file",
-    "synchronize": "use copy_tree",
+    "synchronize": "use copy",
     "setup": "facts are read when an expression uses them; leave it out",
     "include_tasks": "use include: {plan: FILE}", "import_tasks": "use include: {plan: FILE}",
     "include_role": "use include: {plan: FILE}", "import_role": "use include: {plan: FILE}",
     "include_vars": "put variables in the inventory's group_vars, or give them with -e @FILE",
     "set_facts": "use set_fact",
     "meta": "there is nothing like it; leave it out",
-    "block_in_file": "use blockinfile",
 }
 """Ansible's modules."""
 
 
 PARAMETERS = {"src": "source", "dest": "path", "cmd": "run", "msg": "message", "seconds": "duration",
-              "status_code": "status", "regexp": "pattern", "line": "text", "block": "text"}
+              "status_code": "status"}
 """Ansible's parameters, and what the same thing is called where a step type has it."""
 
 
@@ -114,4 +111,6 @@ def for_step(word: str) -> str | None:
 
 def for_parameter(word: str, known: list[str]) -> str | None:
     """What to write instead of ``word`` among a step type's parameters, or None."""
+    if word == "state" and "path" in known:
+        return "a path of another kind is a step of another type: directory, link, absent"
     return f"did you mean '{PARAMETERS[word]}'?" if PARAMETERS.get(word) in known else None
