@@ -227,6 +227,20 @@ def test_what_a_background_process_prints_later_is_dropped(connection: Connectio
     assert (shell.run("echo next").stdout, shell.run("echo >&2 next").stderr) == (b"next\n", b"next\n")
 
 
+def test_a_background_process_that_never_stops_printing_holds_nobody_up(connection: Connection, tmp_path: Path) -> None:
+    shell, file = connection.shell(), tmp_path / "pid"
+    shell.run(f"yes noise & echo $! >{quote(str(file))}")
+    try:
+        assert b"answer" in shell.run("sleep 0.2; echo answer", timeout=20).stdout
+        started = time.monotonic()
+        shell.run(":", timeout=20)
+        assert time.monotonic() - started < 5
+    finally:
+        os.kill(int(file.read_text()), signal.SIGKILL)
+        connection.close()
+    assert shell.run("echo fine").stdout == b"fine\n"
+
+
 # -- losses
 
 

@@ -14,6 +14,7 @@ from ultraplan.transport.wire import Turn, Wire
 
 START_TIMEOUT = 30.0
 _NOTHING = memoryview(b"")
+_DRAIN_TURNS = 64  # something in the background may print for ever
 
 Starter = Callable[[], Wire]
 """Starts a `sh` that reads its program from stdin; raises `Unreachable`."""
@@ -48,16 +49,14 @@ class FramedShell:
         if not texts:
             return []
         data = framing.frames(texts, self._number + 1, stop_on_error=stop_on_error)
-        deadline = None if timeout is None else time.monotonic() + timeout
         wire = self._ready()
+        deadline = None if timeout is None else time.monotonic() + timeout
         first, self._number = self._number + 1, self._number + len(texts)
         try:
             return self._collect(wire, memoryview(data), first, len(texts), deadline, stop_on_error)
         except TimeoutError:
-            self._end_group()
-            raise DeadlineExceeded(
-                self.host, f"no answer within {timeout:g} s; the program was ended",
-                "raise the step's timeout if it may take longer") from None
+            raise DeadlineExceeded(self.host, f"no answer within {timeout:g} s; {self._end_group()}",
+                                   "raise the step's timeout if it may take longer") from None
         except FrameError as error:
             self.close()
             raise ConnectionLost(self.host, f"the shell's answer cannot be read: {error}") from None
@@ -75,19 +74,18 @@ class FramedShell:
 
     def _ready(self) -> Wire:
         """A live shell between two programs. Output that something in the background left is dropped."""
-        if self._wire is not None:
-            while True:
-                turn = self._wire.turn(_NOTHING, 0)
-                if turn.ended:  # nothing was sent yet, so opening another is safe
-                    self.close()
-                    break
-                if not turn.stdout and not turn.stderr:
-                    self._out.forget()
-                    self._err.forget()
-                    return self._wire
-                self._out.feed(turn.stdout)
-                self._err.feed(turn.stderr)
-        return self._open()
+        if self._wire is None:
+            return self._open()
+        for _ in range(_DRAIN_TURNS):
+            turn = self._wire.turn(_NOTHING, 0)
+            if turn.ended:  # nothing was sent yet, so opening another is safe
+                self.close()
+                return self._open()
+            if not turn.stdout and not turn.stderr:
+                break
+        self._out.skip()
+        self._err.skip()
+        return self._wire
 
     def _open(self) -> Wire:
         nonce = secrets.token_hex(16)
@@ -99,7 +97,7 @@ class FramedShell:
         except TimeoutError:
             self.close()
             raise Unreachable(self.host, f"no shell within {START_TIMEOUT:g} s") from None
-        except ConnectionLost:
+        except (ConnectionLost, FrameError):
             said = self._err.unfinished() + self._out.unfinished()
             status = wire.status(1.0)
             self.close()
@@ -139,14 +137,15 @@ class FramedShell:
         if turn.stderr:
             err += self._err.feed(turn.stderr)
 
-    def _end_group(self) -> None:
-        """After a deadline: end all that the shell started, then the shell is lost in any case."""
+    def _end_group(self) -> str:
+        """After a deadline: end all that the shell started, and let go of the shell. Returns how that went."""
         pid = self.pid
         try:
             if pid is not None:
                 self._kill(pid)
-        except TransportError:
-            pass  # the host cannot be reached either: the deadline is still what is to be told
+            return "the program was ended"
+        except TransportError as error:
+            return f"the program could not be ended: {error}"
         finally:
             self.close()
 

@@ -123,9 +123,10 @@ class Parser:
         self._rest = data[at:]
         return parts
 
-    def forget(self) -> None:
-        """Drop what came since the last mark: something in the background wrote it."""
+    def skip(self) -> None:
+        """Drop what came while no program was out: something in the background wrote it."""
         self._kept.take()
+        self._rest = b""
 
     def unfinished(self) -> bytes:
         """What came since the last mark (for messages)."""

@@ -85,6 +85,10 @@ class ProcessWire:
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
             return b""
+        except OSError:
+            if self._closed:  # by another thread
+                return b""
+            raise
         if not data:
             self._poll.unregister(fd)
             self._open.discard(fd)
