@@ -44,6 +44,9 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+schemas: $(VENV)/.run  ## write schemas/ anew from the step types
+	$(PY) -m ultraplan.cli.schemas schemas
+
 N ?= 3
 lab: system $(VENV)/.run  ## N=3 real SSH hosts on this machine to play with (root); `make lab-down` ends them
 	@$(SUDO) $(CURDIR)/$(PY) -m tests.lab up $(N) $(if $(KINDS),--kinds $(KINDS)) --owner "$$(id -u)"
