@@ -32,27 +32,33 @@ class Executor:
             stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
         return Reply(process.returncode, process.stdout, process.stderr)
 
+    def trace(self, program: Program) -> list[str]:
+        """Run it to its end; the commands that it began, as the shell's ``-x`` writes them."""
+        begun = self._traced(program, None)
+        return [line.decode("utf-8", "replace") for line in begun]
+
     def run_killed(self, program: Program, after: int) -> bool:
         """Run it, and SIGKILL it with all its children once it has begun ``after`` commands; whether it got that far.
 
-        The shell traces its commands (``-x``) into a pipe that holds one line: it cannot run ahead of its reader.
+        The shell traces its commands into a pipe that holds one line: it cannot run ahead of its reader.
         """
+        return len(self._traced(program, after)) == after
+
+    def _traced(self, program: Program, after: int | None) -> list[bytes]:
         read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
         fcntl.fcntl(write_end, _F_SETPIPE_SZ, 4096)
         process = subprocess.Popen(
             [*self.shell, str(self._script(program, "set -x\n"))], env=self._environment(), cwd=self.cwd,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=write_end, start_new_session=True)
         os.close(write_end)
-        begun = 0
-        while begun < after:
-            if not os.read(read_end, 65536):
-                break
-            begun += 1
-        else:
+        begun: list[bytes] = []
+        while len(begun) != after and (line := os.read(read_end, 65536)):
+            begun.append(line)
+        if len(begun) == after:
             os.killpg(process.pid, signal.SIGKILL)
         os.close(read_end)
         process.wait(timeout=60)
-        return begun == after
+        return begun
 
     def _environment(self) -> dict[str, str]:
         return {"PATH": self.path, "UP_PRE": str(self.state / "op-1"), "UP_TMP": str(self.tmp), "LC_ALL": "C.UTF-8",
