@@ -25,12 +25,15 @@ REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8")
 
 
+def _path() -> str:
+    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+
+
 def why_unavailable() -> str | None:
     """Why this machine and user cannot have a lab; None: they can."""
     if os.geteuid() != 0:
         return "test hosts need root"
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=_path()) is None]
     return f"test hosts need {', '.join(missing)} (`make system` installs them)" if missing else None
 
 
@@ -66,10 +69,11 @@ class Lab:
         theirs_alive, ours_alive = os.pipe()
         command = [sys.executable, "-m", "tests.lab.supervisor", str(root), json.dumps(asdict(options))]
         command += [str(theirs.fileno()), "-1" if keep else str(theirs_alive)]
+        environment = {**os.environ, "PATH": _path(), "PYTHONDONTWRITEBYTECODE": "1"}
         with Layout(root).log.open("wb") as log:
             process = subprocess.Popen(command, pass_fds=[theirs.fileno(), lock] + ([] if keep else [theirs_alive]),
                                        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                                       cwd=REPOSITORY, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+                                       cwd=REPOSITORY, env=environment)
         theirs.close()
         os.close(theirs_alive)
         os.close(lock)

@@ -90,7 +90,7 @@ class Supervisor:
             join = 'echo 0 >"$0/cgroup.procs" && exec "$@"'
             enter = ["sh", "-c", join, str(cgroup), *enter, "--cgroup"]
         image = disks.image(host, self.layout)
-        environment = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "H": str(folder), "NAME": host.name,
+        environment = {"PATH": os.environ["PATH"], "H": str(folder), "NAME": host.name,
                        "KIND": host.kind, "LOWER": str(image), "BOOT_ID": str(uuid.uuid4())}
         with (folder / "log").open("ab") as log:
             waiter = subprocess.Popen([*enter, "sh", str(INIT)], env=environment, stdin=subprocess.DEVNULL, stdout=log,
