@@ -34,7 +34,7 @@ def test_every_mistake_is_found_where_it_stands_and_explained(case: Path) -> Non
 def test_the_corpus_has_each_kind_of_mistake() -> None:
     assert len(CASES) >= 60
     codes = {code for case in CASES for code, *_ in EXPECTED.findall(case.read_bytes())}
-    text = "".join(path.read_text() for name in ("source", "syntax", "problems", "checks", "plan")
+    text = "".join(path.read_text() for name in ("source", "compose", "syntax", "problems", "checks", "plan")
                    for path in [Path(f"ultraplan/language/{name}.py")])
     assert {code.decode() for code in codes} <= set(re.findall(r'"([a-z0-9-]+)"', text))
     noted = re.findall(r'\b(?:_wrong|at|value|key|Diagnostic|_Meaning)\(\s*(?:r"[^"]*", )?"([a-z0-9-]+)"', text)

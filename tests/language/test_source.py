@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ultraplan.language import source
+from ultraplan.language import compose
 from ultraplan.language.errors import Position, SourceError
 from ultraplan.language.source import decode, load_yaml, read_source
 
@@ -130,7 +130,7 @@ def test_the_pure_python_parser_says_the_same(monkeypatch: pytest.MonkeyPatch) -
         return first.code, first.at.line
 
     built_in = [codes(text) for text in texts]
-    monkeypatch.setattr(source, "_Parser", yaml.SafeLoader)
+    monkeypatch.setattr(compose, "_Parser", yaml.SafeLoader)
     assert [codes(text) for text in texts] == built_in
 
 

@@ -10,45 +10,29 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from jinja2 import Template, TemplateError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2 import TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
-from jinja2.parser import Parser
 from jinja2.runtime import Undefined
 
 from ultraplan.language import bounds
+from ultraplan.language.compiling import RESULT, Code, ExpressionError, expression, template, unbraced
 from ultraplan.language.errors import did_you_mean
 from ultraplan.language.filters import known
-from ultraplan.language.names import Reference, asked_names, free_names
-from ultraplan.language.sandbox import bounded, environment
+from ultraplan.language.names import Reference
+from ultraplan.language.sandbox import environment
 from ultraplan.language.unknown import Unknown, UnknownValue
 from ultraplan.secrets import marker
 
 __all__ = ["ExpressionError", "Fault", "Unknown", "UnknownValue", "Variables", "check", "evaluate", "references",
            "render", "render_text", "truth"]
 
-_RESULT = "_ultraplan_result"
 _TAGS = re.compile(r"\{\{|\{%")
-_BRACES = re.compile(r"\s*\{\{(.*)\}\}\s*", re.DOTALL)
 _CANNOT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, re.error)
 """What an expression raises when it is applied to values that it was not made for."""
 
 _MAX_DEPTH = 100
-
-
-class ExpressionError(Exception):
-    """An expression that cannot be evaluated. ``path`` leads to it in the value that was rendered; ``line`` (from 1) is
-    its line in the text, where that is known; ``hint`` is what was probably meant."""
-
-    def __init__(self, message: str, *, path: tuple[str | int, ...] = (), line: int | None = None,
-                 hint: str | None = None) -> None:
-        self.reason = message
-        self.path = path
-        self.line = line
-        self.hint = hint
-        super().__init__(f"{message}; {hint}" if hint else message)
 
 
 class Fault(NamedTuple):
@@ -77,24 +61,24 @@ def render_text(text: str, names: Mapping[str, Any], name: str) -> str:
         return text
     try:
         with bounds.budget():
-            return _printed(_template(text, True), names)
+            return _printed(template(text, True), names)
     except ExpressionError as error:
         where = f"{name}:{error.line}" if error.line else name
         raise ExpressionError(f"{where}: {error.reason}", line=error.line, hint=error.hint) from None
 
 
-def evaluate(expression: str, names: Mapping[str, Any]) -> Any:
-    """The value of ``expression``, which has no braces (one pair around all of it is allowed). Raises as `render`."""
+def evaluate(text: str, names: Mapping[str, Any]) -> Any:
+    """The value of the expression ``text``, without braces (one pair around it is allowed). Raises as `render`."""
     with bounds.budget():
-        return _value(_expression(_bare(expression)), names)
+        return _value(expression(unbraced(text)), names)
 
 
-def truth(expression: str, names: Mapping[str, Any]) -> bool:
-    """Whether the condition ``expression`` holds. Raises as `render`, and where the value is not a boolean."""
-    value = evaluate(expression, names)
+def truth(text: str, names: Mapping[str, Any]) -> bool:
+    """Whether the condition ``text`` holds. Raises as `render`, and where the value is not a boolean."""
+    value = evaluate(text, names)
     if not isinstance(value, bool):
         raise ExpressionError(
-            f"the condition {expression!r} gives {_told(value)}, not true or false",
+            f"the condition {text!r} gives {_told(value)}, not true or false",
             hint="compare it (== …), or say what counts: | bool, | length > 0, is defined")
     return value
 
@@ -109,12 +93,11 @@ def references(value: Any, *, bare: bool = False, needed: bool = False) -> froze
     found: set[Reference] = set()
     for _, text in _texts(value, bare):
         try:
-            template = (_expression(_bare(text)) if bare else _template(text, False)).template
+            code = expression(unbraced(text)) if bare else template(text, False)
         except ExpressionError:
             continue
-        used: frozenset[Reference] = template.ultraplan_names  # type: ignore[attr-defined]
-        asked: frozenset[Reference] = template.ultraplan_asked if needed else frozenset()  # type: ignore[attr-defined]
-        found |= {path for path in used if not any(path[: len(one)] == one for one in asked)}
+        asked = code.asked if needed else frozenset()
+        found |= {path for path in code.names if not any(path[: len(one)] == one for one in asked)}
     return frozenset(found)
 
 
@@ -171,19 +154,12 @@ class Variables(Mapping[str, Any]):
         return f"Variables({', '.join(self._raw)})"
 
 
-class _Code(NamedTuple):
-    """A compiled template. ``whole``: it is one expression, whose value is left in the context."""
-
-    template: Template
-    whole: bool
-
-
 def _render(value: Any, names: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
     if isinstance(value, str):
         if _TAGS.search(value) is None:
             return value
         try:
-            code = _template(value, False)
+            code = template(value, False)
             return _value(code, names) if code.whole else _printed(code, names)
         except ExpressionError as error:
             raise ExpressionError(error.reason, path=path, line=error.line, hint=error.hint) from None
@@ -198,22 +174,22 @@ def _render(value: Any, names: Mapping[str, Any], path: tuple[str | int, ...]) -
     return value
 
 
-def _printed(code: _Code, names: Mapping[str, Any]) -> str:
+def _printed(code: Code, names: Mapping[str, Any]) -> str:
     context = code.template.new_context(dict(names))
     with _explained(code, names):
         if code.whole:
             for _ in code.template.root_render_func(context):
                 pass
-            return environment().finalize(context.vars[_RESULT])  # type: ignore[misc,no-any-return]
+            return environment().finalize(context.vars[RESULT])  # type: ignore[misc,no-any-return]
         return "".join(code.template.root_render_func(context))
 
 
-def _value(code: _Code, names: Mapping[str, Any]) -> Any:
+def _value(code: Code, names: Mapping[str, Any]) -> Any:
     context = code.template.new_context(dict(names))
     with _explained(code, names):
         for _ in code.template.root_render_func(context):
             pass
-        return _data(context.vars[_RESULT], 0)
+        return _data(context.vars[RESULT], 0)
 
 
 def _data(value: Any, depth: int) -> Any:
@@ -236,7 +212,7 @@ def _data(value: Any, depth: int) -> Any:
 class _explained:  # noqa: N801 - a context manager, used as a function is
     """Turns what evaluation raises into `ExpressionError`."""
 
-    def __init__(self, code: _Code, names: Mapping[str, Any]) -> None:
+    def __init__(self, code: Code, names: Mapping[str, Any]) -> None:
         self._code = code
         self._names = names
 
@@ -260,9 +236,9 @@ class _explained:  # noqa: N801 - a context manager, used as a function is
             raise ExpressionError(str(error) or type(error).__name__, line=line) from None
 
 
-def _missing(code: _Code, names: Mapping[str, Any], message: str) -> tuple[str, str | None]:
+def _missing(code: Code, names: Mapping[str, Any], message: str) -> tuple[str, str | None]:
     """What is not defined, as the shortest path that leads nowhere, and what was probably meant."""
-    for path in sorted(code.template.ultraplan_names):  # type: ignore[attr-defined]
+    for path in sorted(code.names):
         here: Any = names
         for depth, part in enumerate(path):
             if not isinstance(here, Mapping):
@@ -289,12 +265,6 @@ def _told(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
-def _bare(expression: str) -> str:
-    """``expression`` without the braces that one may put around all of it."""
-    found = _BRACES.fullmatch(expression)
-    return found[1] if found and "{{" not in found[1] and "}}" not in found[1] else expression
-
-
 def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
     todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while todo:
@@ -309,88 +279,13 @@ def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]
             todo.extend(((*path, index), item) for index, item in enumerate(one))
 
 
-@lru_cache(maxsize=4096)
-def _template(text: str, file: bool) -> _Code:
-    crlf = "\r" in text
-    if crlf and re.search(r"\r(?!\n)|(?<!\r)\n", text):
-        raise ExpressionError("a template's lines must all end in the same way; these mix CR and LF")
-    env = environment(files=file, crlf=crlf)
-    try:
-        tree = env.parse(text)
-        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)):
-            raise TemplateSyntaxError(f"'{type(node).__name__.lower()}' has no meaning here", node.lineno)
-        match tree.body:
-            case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
-                return _compiled(env, expression)
-        return _named(env, tree, tree, False)
-    except TemplateSyntaxError as error:
-        raise _syntax(error) from None
-    except RecursionError:
-        raise ExpressionError("this is nested too deep") from None
-
-
-@lru_cache(maxsize=4096)
-def _expression(text: str) -> _Code:
-    env = environment()
-    try:
-        parser = Parser(env, text, state="variable")
-        tree = parser.parse_expression()
-        if not parser.stream.eos:
-            raise TemplateSyntaxError("there is more than one expression here", parser.stream.current.lineno)
-        tree.set_environment(env)
-        return _compiled(env, bounded(tree))
-    except TemplateSyntaxError as error:
-        raise _syntax(error) from None
-    except RecursionError:
-        raise ExpressionError("this is nested too deep") from None
-
-
-def _compiled(env: Any, expression: nodes.Expr) -> _Code:
-    store = nodes.Assign(nodes.Name(_RESULT, "store", lineno=1), expression, lineno=expression.lineno or 1)
-    tree = nodes.Template([store], lineno=1)
-    tree.set_environment(env)
-    return _named(env, tree, expression, True)
-
-
-def _named(env: Any, tree: nodes.Template, named: nodes.Node, whole: bool) -> _Code:
-    """The code of ``tree``, with the names that ``named`` uses; they are read first, for compiling changes the tree."""
-    names, asked = free_names(named), asked_names(named)
-    template = env.from_string(tree)
-    template.ultraplan_names, template.ultraplan_asked = names, asked
-    return _Code(template, whole)
-
-
-def _syntax(error: TemplateSyntaxError) -> ExpressionError:
-    message = error.message or "a syntax error"
-    hint = None
-    unknown = re.match(r"No (filter|test) named '([^']*)'", message)
-    if unknown:
-        env = environment()
-        shown = [name for name in (env.filters if unknown[1] == "filter" else env.tests) if name[0] != "_"]
-        message, hint = f"there is no {unknown[1]} '{unknown[2]}'", did_you_mean(unknown[2], shown)
-    for pattern, words in _PLAINER:
-        message = re.sub(pattern, words, message)
-    return ExpressionError(message.rstrip("."), line=error.lineno, hint=hint)
-
-
-_PLAINER = (
-    (r".*The innermost block that needs to be closed is '(\w+)'\.", r"the {% \1 %} is not closed"),
-    (r".*Jinja was looking for the following tags: (.*)", r"the text ends before one of: \1"),
-    (r"'end of print statement'", "'}}'"),
-    (r"'end of statement block'", "'%}'"),
-    (r"unexpected '?end of template'?", "the expression ends too early"),
-    (r"'?end of template'?", "the end of the text"),
-)
-"""Jinja's messages in the words of someone who writes expressions."""
-
-
 _PIECE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 
 
 def _faults(path: tuple[str | int, ...], text: str, bare: bool) -> Iterator[Fault]:
     """What is wrong in ``text``: each expression that is wrong by itself, else the whole at its first tag."""
     try:
-        _ = _expression(_bare(text)) if bare else _template(text, False)
+        _ = expression(unbraced(text)) if bare else template(text, False)
     except ExpressionError as error:
         whole = error
     else:
@@ -398,7 +293,7 @@ def _faults(path: tuple[str | int, ...], text: str, bare: bool) -> Iterator[Faul
     alone = False
     for piece in () if bare else _PIECE.finditer(text):
         try:
-            _expression(piece[1])
+            expression(piece[1])
         except ExpressionError as error:
             alone = True
             yield Fault(path, str(error), *_place(text, piece.start()))
