@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 Tree = dict[str, tuple[Any, ...]]
 
 
+class WentWrong(Exception):
+    """Something is not as it should be; what, was told."""
+
+
 class Demo:
     """Runs commands, tells what they are for, and keeps count of what is not as it should be."""
 
@@ -37,7 +41,9 @@ class Demo:
         self.environment = {**os.environ, "ULTRAPLAN_STATE": str(DEMO / "controller")}
 
     def chapter(self, text: str) -> None:
-        """A line of narration."""
+        """A line of narration. The story ends where something is not as it should be."""
+        if self.wrong:
+            raise WentWrong
         print(f"\n{_bold(f'── {text}')}", flush=True)
 
     def command(self, *words: str) -> list[str]:
@@ -46,10 +52,13 @@ class Demo:
         return [str(ULTRAPLAN), *words]
 
     def ultraplan(self, *words: str, code: int = 0) -> None:
-        """Run a command that has to end with ``code``."""
-        done = subprocess.run(
-            self.command(*words), cwd=ROOT, env=self.environment, check=False, stdin=subprocess.DEVNULL)
-        self.check(done.returncode == code, f"exit code {code}", f"it was {done.returncode}")
+        """Run a command that has to end with ``code``; the preview that `apply` begins with is left out."""
+        running = subprocess.Popen(self.command(*words), cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, text=True)
+        assert running.stdout is not None
+        _show(running.stdout, after="run opened" if words[0] == "apply" else None)
+        ended = running.wait()
+        self.check(ended == code, f"exit code {code}", f"it was {ended}")
 
     def killed(self, moment: Callable[[], bool], *words: str) -> None:
         """Run a command and kill it with SIGKILL at a moment of its run."""
@@ -116,13 +125,17 @@ def run(demo: Demo) -> None:
     demo.same(before, {**_tree("live"), **_tree("backups")}, "all is as it was, byte for byte, mode for mode")
     demo.serving("2.0")
 
-    demo.chapter("Back to monday's snapshot; halfway, the controller dies")
+    demo.chapter("Back to monday's snapshot? The dry run is a preview, here a saved one")
     tuesday = _tree("live")
-    demo.killed(_halfway, "apply", plan("rollback"), *inventory, "-e", "snapshot=monday", "-e", "watch=1s", "--yes")
+    saved = str((DEMO / "rollback.plan").relative_to(ROOT))
+    demo.ultraplan("plan", plan("rollback"), *inventory, "-e", "snapshot=monday", "-e", "watch=1s", "-o", saved)
+
+    demo.chapter("Exactly that is applied; halfway, the controller dies")
+    demo.killed(_halfway, "apply", saved)
     demo.check(len(_processes()) < len(world.MACHINES), "services are down, and nobody is at work")
 
     demo.chapter("Go on from where it was")
-    demo.ultraplan("resume", "last", "--yes")
+    demo.ultraplan("resume")
     demo.same(monday, _tree("live"), "all is as it was on monday, byte for byte, mode for mode")
     demo.serving("1.0")
 
@@ -130,9 +143,24 @@ def run(demo: Demo) -> None:
     demo.ultraplan("runs")
 
     demo.chapter("On second thoughts: undo that run, though it has long finished")
-    demo.ultraplan("rollback", "last", "--yes")
+    demo.ultraplan("rollback")
     demo.same(tuesday, _tree("live"), "all is as it was before that run, byte for byte, mode for mode")
     demo.serving("2.0")
+
+
+def _show(lines: Iterable[str], after: str | None) -> None:
+    """Print what a command says, as it says it; what comes before a line with ``after`` only as a count."""
+    held: list[str] = []
+    for line in lines:
+        if after is not None and after not in line:
+            held.append(line)
+            continue
+        if held:
+            print(f"… {len(held)} lines of preview …")
+            held = []
+        after = None
+        print(line, end="", flush=True)
+    print("".join(held), end="", flush=True)
 
 
 def _halfway() -> bool:
@@ -193,10 +221,12 @@ def main() -> int:
     try:
         world.up(DEMO)
         run(demo)
+    except WentWrong:
+        pass
     finally:
         world.down(DEMO)
-    print(f"\n{'All of it as it should be' if not demo.wrong else f'{len(demo.wrong)} things not as they should be'}, "
-          f"in {time.monotonic() - began:.0f} s")
+    end = f"not as it should be: {'; '.join(demo.wrong)}" if demo.wrong else "all of it as it should be"
+    print(f"\n{end} ({time.monotonic() - began:.0f} s)")
     return 1 if demo.wrong else 0
 
 
