@@ -10,6 +10,7 @@ from typing import Any
 
 from ultraplan.language.document import Origin, Step
 from ultraplan.language.errors import Position
+from ultraplan.shell import Account
 
 Path = tuple[str, ...]
 Bare = Mapping[str, tuple[frozenset[str], str | None]]
@@ -95,6 +96,8 @@ def _texts_of(step: Step, bare: Bare) -> Iterator[tuple[str, Origin, Any, bool]]
     yield "until", below("until"), step.until, True
     yield "environment", below("environment"), step.environment, False
     yield "name", below("name"), step.name, False
+    if isinstance(step.become, Account):
+        yield "become", below("become", "user"), step.become.user, False
 
 
 def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -77,7 +77,8 @@ class Prepared(OpEvent, frozen=True, kw_only=True, tag="prepared"):
 
 
 class Intent(OpEvent, frozen=True, kw_only=True, tag="intent"):
-    """The effect may have happened from here on. ``boot``: the host's boot identity, ``deadline``: seconds it may take."""
+    """The effect may have happened from here on. ``boot``: the host's boot identity, ``deadline``: the seconds it
+    may take."""
 
     attempt: int
     epoch: int
