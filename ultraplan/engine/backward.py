@@ -30,6 +30,10 @@ class _Conflict(StepFailed):
     """The present state is not what the run left: trying again cannot help."""
 
 
+class _Doubt(Exception):
+    """Only a person can know whether something was done."""
+
+
 class Backward:
     """Carries out reverse operations. Every ending is in the journal when a call returns."""
 
@@ -68,6 +72,9 @@ class _Undo:
                 return
             except Fenced:
                 raise
+            except _Doubt as doubt:
+                self.run.write(Started(**self.about), InDoubt(**self.about, why=str(doubt)))
+                return
             except (StepFailed, SecretError, ExpressionError, TransportError) as error:
                 problem = self.run.fleet.secrets.redact(str(error))
                 if delay is None or isinstance(error, _Conflict):
@@ -89,9 +96,7 @@ class _Undo:
                 self.run.write(Skipped(**self.about, why="it never began"))
                 return
             if began is None and "undo" in reverse:
-                self.run.write(Started(**self.about), InDoubt(
-                    **self.about, why="whether the step was done is not known, so neither is whether to undo it"))
-                return
+                raise _Doubt("whether the step was done is not known, so neither is whether to undo it")
         if "undo" in reverse:
             self._compensate(session, reverse["undo"])
         elif "controller" in reverse:
@@ -188,8 +193,29 @@ class _Undo:
                 raise StepFailed(f"undo: {problem}")
             return None
 
-        self._attempt(session, undo, act)
+        if not self._undone_before(session, kind, undo):
+            self._attempt(session, undo, act)
         self.run.write(Verified(**self.about))
+
+    def _undone_before(self, session: HostSession, kind: HostStep[Any], undo: Resolved) -> bool:
+        """Whether an attempt at this undo, whose outcome the journal does not have, did it. Raises `_InDoubt`."""
+        known = self.run.last_intent(self.op, "reverse")
+        if known is None or self.run.outcome_known(self.op, "reverse") or self.run.resolved(self.key):
+            return False
+        attempt = f"r{known[0].attempt}"
+        receipt = self.recovery.receipt(session, self.op, attempt, undo.account, known[1] + undo.timeout)
+        ended = self.recovery.ended(session, self.op, attempt, undo.account, receipt, known[0].boot)
+        if ended.problem is not None:
+            return False
+        if ended.reply is None:
+            if kind.opaque:
+                raise _Doubt("its undo began, and left no exit code when it died")
+            return False
+        state = kind.observe(undo.params, session.look([kind.probe(undo.params)], undo.account)[0])
+        problem = kind.verify(undo.params, state, ended.reply)
+        self.run.write(Started(**self.about), Outcome(
+            **self.about, ok=problem is None, attempt=known[0].attempt, exit=ended.reply.exit, error=problem or ""))
+        return problem is None
 
     def _put_back(self, resolved: Resolved, prepared: Prepared) -> None:
         """Let a controller step put back what it changed."""

@@ -67,7 +67,7 @@ class Run:
         self._attempts: dict[tuple[str, str], int] = {}
         self._intents: dict[str, Record] = {}
         self._left: dict[Key, Mapping[str, Any] | None] = {}
-        self._outcomes: dict[str, int] = {}
+        self._outcomes: dict[tuple[str, str], int] = {}
         self._resolved: set[Key] = set()
 
     @property
@@ -104,11 +104,11 @@ class Run:
             self._attempts[event.op, event.direction] = event.attempt
         if isinstance(event, Resolved):
             self._resolved.add(key)
+        if isinstance(event, Outcome):
+            self._outcomes[event.op, event.direction] = event.attempt
         if event.direction == "reverse":
             return
         match event:
-            case Outcome():
-                self._outcomes[event.op] = event.attempt
             case Skipped():
                 self.scope.results[key] = Result("skipped", False, {})
             case Unchanged():
@@ -146,11 +146,11 @@ class Run:
             record = self._intents.get(op + direction)
         return (record.event, record.time) if record is not None else None  # type: ignore[return-value]
 
-    def outcome_known(self, op: str) -> bool:
-        """Whether the journal holds the outcome of the operation's last forward attempt."""
+    def outcome_known(self, op: str, direction: str = "forward") -> bool:
+        """Whether the journal holds the outcome of the operation's last attempt in this direction."""
         with self.lock:
-            last = self._attempts.get((op, "forward"), 0)
-            return last > 0 and self._outcomes.get(op) == last
+            last = self._attempts.get((op, direction), 0)
+            return last > 0 and self._outcomes.get((op, direction)) == last
 
     def resolved(self, key: Key) -> bool:
         """Whether a person said how the operation ended."""

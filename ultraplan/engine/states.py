@@ -57,6 +57,8 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
     (OpState.PREPARED, "prepared"): OpState.PREPARED,
     (OpState.PREPARED, "intent"): OpState.INTENT,
     (OpState.PREPARED, "failed"): OpState.FAILED,
+    (OpState.INTENT, "started"): OpState.INTENT,    # after a crash: looking for how it ended
+    (OpState.INTENT, "prepared"): OpState.INTENT,
     (OpState.INTENT, "intent"): OpState.INTENT,
     (OpState.INTENT, "outcome"): OpState.DONE,
     (OpState.INTENT, "missed"): OpState.MISSED,
