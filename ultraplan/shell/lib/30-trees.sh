@@ -141,6 +141,7 @@ up_tree_back() {
     rm -rf -- "$UP_PRE.gone"
     if [ -e "$UP_PRE.none" ]; then rm -f -- "$UP_PRE.none" || exit 1; else up_return "$up_path"; fi
   fi
+  up_untemp "$up_path"
   rm -f -- "$UP_PRE.names" "$UP_PRE.going" || exit 1
 }
 
