@@ -71,7 +71,7 @@ class _Operation:
             self._fail(str(error), unreachable=True)
 
     def _carry_out(self) -> None:
-        why_not = self.run.resolver.not_wanted(self.node, self.names)
+        why_not = self.run.resolver.not_wanted(self.node, lambda one: self.run.scope.names(one, self.host))
         if why_not is not None and not self.effect_possible:
             self.run.write(Skipped(**self.about, why=why_not))
             return

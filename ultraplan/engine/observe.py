@@ -122,7 +122,7 @@ class Observer:
     def _decide(self, node: Node, host: str, seen: _Looked) -> tuple[Prediction, Result]:
         where = self._fleet.host(host)
         names = self._scope.names(node, where)
-        why_not = self._resolver.not_wanted(node, names)
+        why_not = self._resolver.not_wanted(node, lambda one: self._scope.names(one, where))
         if why_not is None and any(around.role == "rescue" for around in node.blocks):
             return self._only_if_rescued(node, host)
         if why_not is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,14 @@ class Resolver:
         self._registry = registry
         self._sources = sources
 
-    def not_wanted(self, node: Node, names: Mapping[str, Any]) -> str | None:
-        """The condition that does not hold, or None; raises `StepFailed`, `UnknownValue`."""
+    def not_wanted(self, node: Node, names_of: Callable[[Node], Mapping[str, Any]]) -> str | None:
+        """The condition that does not hold, or None. An include's condition, seen with the names of the plan that it
+        stands in, holds for every step inside. Raises `StepFailed`, `UnknownValue`."""
+        if node.outer is not None and (why := self.not_wanted(node.outer, names_of)) is not None:
+            return why
+        if not node.when:
+            return None
+        names = names_of(node)
         for condition in node.when:
             try:
                 if not truth(condition, names):

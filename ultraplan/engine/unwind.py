@@ -30,6 +30,7 @@ class Unwind:
         self._open_at: dict[str, int] = {}          # node -> its reverse operations that are not settled
         self._batch: dict[str, int] = {}
         self._errors: dict[Key, str] = {}
+        self._again: set[Key] = set()               # under way when a process died: may begin again
 
     def happened(self, key: Key, seq: int) -> None:
         """A forward INTENT became durable."""
@@ -64,6 +65,7 @@ class Unwind:
     def record(self, event: OpEvent) -> None:
         """Take in one reverse event."""
         key = (event.node, event.host)
+        self._again.discard(key)
         before = self.state.get(key, OpState.PENDING)
         now = after(before, event)  # type: ignore[arg-type]
         if isinstance(event, (Failed, InDoubt)):
@@ -84,8 +86,10 @@ class Unwind:
 
     def abandon(self, key: Key) -> None:
         """An undo that began may begin again (it did nothing, or its own receipt will tell)."""
-        if self.state.get(key) in UNDER_WAY:
+        if self.state.get(key) in (OpState.STARTED, OpState.PREPARED):
             self._set(key, OpState.PENDING)
+        elif self.state.get(key) in UNDER_WAY:
+            self._again.add(key)
 
     def ready(self) -> Iterator[tuple[str, str, bool, str]]:
         """(node, host, run, why): reverse operations that may start (run) or have nothing to do (not run, with why)."""
@@ -119,8 +123,11 @@ class Unwind:
             if self._batch[host] != deepest:
                 continue
             last = next((key for key in reversed(stack) if self._open(key)), None)
-            if last is not None and self.state[last] in (OpState.PENDING, OpState.MISSED) and not self._awaited(last):
+            if last is not None and self._startable(last) and not self._awaited(last):
                 yield last
+
+    def _startable(self, key: Key) -> bool:
+        return self.state[key] is OpState.PENDING or key in self._again
 
     def _awaited(self, key: Key) -> bool:
         """Whether something after ``key`` in the graph still has to be undone elsewhere."""
