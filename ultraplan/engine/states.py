@@ -88,8 +88,13 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
 }
 """From (state, what happened) to the next state. What is not here is a protocol error."""
 
-REVERSE_TRANSITIONS = {**TRANSITIONS, (OpState.STARTED, "intent"): OpState.INTENT}
-"""The same for the way back, which needs no way back of its own: it is known before it starts."""
+REVERSE_TRANSITIONS = {
+    **TRANSITIONS,
+    (OpState.STARTED, "intent"): OpState.INTENT,      # the way back needs no way back of its own
+    (OpState.STARTED, "in_doubt"): OpState.IN_DOUBT,  # whether there is anything to undo is not known
+    (OpState.INTENT, "verified"): OpState.VERIFIED,   # after a crash: found to be as before
+}
+"""The same for the way back."""
 
 _WORDS: dict[type, str] = {
     Started: "started", Skipped: "skipped", Unchanged: "unchanged", Prepared: "prepared", Intent: "intent",
