@@ -1,0 +1,82 @@
+"""The controller dies by SIGKILL at random moments; `resume` and `rollback` go on from the journal."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance import upgrade
+from tests.acceptance.world import COUNTER, World, differences, kill_after
+
+pytestmark = pytest.mark.lab
+
+WAYS = (
+    # hosts where the ninth step fails, the verb that goes on, how it ends
+    ("broken", "resume", 1),
+    ("sound", "resume", 0),
+    ("broken", "rollback", 1),
+    ("sound", "rollback", 1),
+)
+
+
+def test_eight_killed_runs_of_three_hosts_end_complete_or_undone(world: Callable[..., World]) -> None:
+    _kill_and_go_on(world(3), kills=8, seed=random.randrange(10**6))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3000)
+def test_thirty_killed_runs_of_ten_hosts_end_complete_or_undone(world: Callable[..., World]) -> None:
+    _kill_and_go_on(world(10), kills=30, seed=random.randrange(10**6))
+
+
+def _kill_and_go_on(here: World, kills: int, seed: int) -> None:
+    """Kill a run at a random moment, go on with it, look at the hosts; ``kills`` times."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    upgrade.prepare(here)
+    lasts = {}
+    for kind, code in (("broken", 1), ("sound", 0)):
+        _make(here, kind)
+        began = time.monotonic()
+        here.apply("plan.yaml").expect(code)
+        lasts[kind] = time.monotonic() - began
+    here.run("rollback").expect(1)
+    reached = 0
+    for number in range(kills):
+        kind, verb, code = WAYS[number % len(WAYS)]
+        reached += _once(here, kind, verb, code, chance.uniform(0.5, lasts[kind]))
+    assert reached >= kills // 2, "hardly any of the kills came while the run was under way"
+
+
+def _make(here: World, kind: str) -> None:
+    """The hosts as they are before a run."""
+    here.lab.sh(here.hosts[1], f"{'touch' if kind == 'broken' else 'rm -f'} {upgrade.BROKEN}")
+    here.sh(f": >{COUNTER}")
+
+
+def _once(here: World, kind: str, verb: str, code: int, moment: float) -> bool:
+    """Start, kill, go on, look; whether the kill came between the run's opening and its end."""
+    _make(here, kind)
+    before = here.trees()
+    earlier = here.journal()
+    kill_after(here.start("apply", "plan.yaml", "-i", "inventory.json", "--yes"), moment)
+    told = f"{kind}, killed after {moment:.3f} s, {verb}"
+    new = here.journal().keys() - earlier.keys()
+    ended = bool(new) and here.journal()[next(iter(new))] in ("succeeded", "rolled_back")
+    if new and not (ended and (verb == "resume" or kind == "broken")):
+        done = here.run(verb)
+        assert done.code == code, f"{told}: {done.said}"
+    if new and kind == "sound" and verb == "resume":
+        for host in here.hosts:
+            assert here.counts(host) == dict.fromkeys(upgrade.EFFECTS, 1), told
+            assert here.lab.sh(host, ["readlink", "/srv/app/current"]).stdout == "releases/2.0\n", told
+        here.run("rollback", *new).expect(1)
+    assert differences(before, here.trees()) == [], told
+    for host in here.hosts:
+        counts = here.counts(host)
+        for effect, undo in upgrade.EFFECTS.items():
+            assert counts.get(effect, 0) == counts.get(undo, 0) <= 1, f"{told}: {host}: {counts}"
+    return bool(new) and not ended

@@ -1,0 +1,48 @@
+"""A step fails on one host, and everything goes back by itself on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance import upgrade
+from tests.acceptance.world import World, differences
+
+pytestmark = pytest.mark.lab
+
+BACKWARDS = ["check", "worker", "cache", "migrate", "peers", "limits", "config", "files", "release"]
+
+
+@pytest.mark.parametrize(("count", "kind"), [(10, "debian"), (1, "busybox"), (1, "systemd")])
+def test_hosts_are_as_before_when_the_ninth_of_twelve_steps_fails_on_one(
+        world: Callable[..., World], count: int, kind: str) -> None:
+    here = world(count, kind)
+    plan = upgrade.prepare(here)
+    broken = here.hosts[count // 2]
+    here.lab.sh(broken, f"touch {upgrade.BROKEN}")
+    before = here.trees()
+
+    done = here.apply(plan).expect(1)
+
+    assert differences(before, here.trees()) == []
+    assert f"cause: check on {broken}: exit code 1" in done.out
+    for host in here.hosts:
+        assert f"undone on {host}: {', '.join(BACKWARDS)}" in done.out
+        assert here.counts(host) == {"migrate": 1, "unmigrate": 1, "check": 1, "uncheck": 1}
+        assert here.lab.sh(host, "ps | grep '[s]leep 86400'", check=False).stdout == ""
+        assert here.lab.sh(host, "ls /var/lib/ultraplan/runs").stdout == ""
+
+
+def test_the_report_for_programs_says_what_was_undone_where(world: Callable[..., World]) -> None:
+    two = world(2)
+    plan = upgrade.prepare(two)
+    two.lab.sh(two.hosts[1], f"touch {upgrade.BROKEN}")
+
+    result = two.apply(plan, "--json").expect(1).result
+
+    assert (result["format"], result["version"], result["status"]) == ("ultraplan/result", 1, "rolled_back")
+    assert result["undone"] == {host: BACKWARDS for host in two.hosts}
+    assert result["counts"] == {"changed": 17, "failed": 1, "undone": 18}
+    assert result["cause"].startswith(f"check on {two.hosts[1]}: exit code 1")
+    assert result["residue"] == result["in_doubt"] == []
