@@ -42,7 +42,7 @@ class Observer:
                  progress: Callable[[str, str | None], None] = lambda host, trouble: None) -> None:
         self._graph, self._fleet, self._resolver, self._scope = graph, fleet, resolver, scope
         self._progress = progress
-        self._overlay = Overlay(graph)
+        self._overlay = Overlay()
 
     def observe(self, run: str, created: float) -> Plan:
         """Look at every host, then predict."""
@@ -110,7 +110,7 @@ class Observer:
             prediction = self._impossible(node, host, f"{error}", ())
             result = Result("failed", False)
         except (StepFailed, ExpressionError) as error:
-            doubt = self._overlay.doubts(node.id, host, ())
+            doubt = self._overlay.doubts(host, ())
             prediction = self._impossible(node, host, str(error), doubt)
             unknown = Unknown(node.id)
             result = Result(unknown, unknown, unknown)
@@ -132,27 +132,29 @@ class Observer:
         if resolved.way_back == WayBack.READ_ONLY:
             return self._check(node, host, resolved)
         touched = resolved.type.resources(resolved.params)
-        doubts = self._overlay.doubts(node.id, host, touched)
-        known = self._overlay.expected(node.id, host, resolved.type.name, touched)
+        doubts = self._overlay.doubts(host, touched)
+        expected = (self._overlay.expected(host, resolved.type.name, touched)
+                    if resolved.type.decides_by_facts else None)
         try:
-            if known is not None:
-                state, doubts = State(known), ()
-            else:
-                state = self._state(node, host, resolved, seen)
+            state = State(expected[0]) if expected is not None else self._state(node, host, resolved, seen)
             change = resolved.type.decide(resolved.params, state)  # type: ignore[attr-defined]
         except StepFailed as error:
             if not doubts:
                 raise
             change = Change(summary=f"cannot be said yet: {error}")
             state = State()
-        return self._of_change(node, host, resolved, state, change, touched, doubts)
+        if expected is not None:
+            others = [f", {name} permitting" for name in doubts if name != expected[1]]
+            because = f"after {expected[1]}{''.join(others)}"
+            return self._of_change(node, host, resolved, state, change, touched, because)
+        because = f"unless changed by {', '.join(doubts)}" if doubts else ""
+        return self._of_change(node, host, resolved, state, change, touched, because)
 
     def _of_change(self, node: Node, host: str, resolved: Resolved, state: State, change: Change | None,
-                   touched: tuple[str, ...], doubts: tuple[str, ...]) -> tuple[Prediction, Result]:
+                   touched: tuple[str, ...], because: str) -> tuple[Prediction, Result]:
         opaque = resolved.type.opaque
-        certainty = (Certainty.CONDITIONAL if doubts and not (opaque and change is not None)
+        certainty = (Certainty.CONDITIONAL if because and not (opaque and change is not None)
                      else Certainty.OPAQUE if opaque and change is not None else Certainty.KNOWN)
-        because = f"unless changed by {', '.join(doubts)}" if doubts else ""
         before = fingerprint(state.facts)
         if change is None:
             now = self._outputs_now(resolved, state)
@@ -171,7 +173,7 @@ class Observer:
             way_back=_way_back(resolved))
         unknown = Unknown(node.id)
         outputs: Any = change.outputs if change.outputs is not None else unknown
-        return prediction, Result("changed", True, outputs) if not doubts else Result(unknown, unknown, outputs)
+        return prediction, Result("changed", True, outputs) if not because else Result(unknown, unknown, outputs)
 
     def _check(self, node: Node, host: str, resolved: Resolved) -> tuple[Prediction, Result]:
         """A step that changes nothing is not run in a preview, except where it only computes (set_fact)."""

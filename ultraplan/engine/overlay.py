@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ultraplan.graph.model import Graph
 from ultraplan.steps.base import Change
 
 
@@ -23,8 +22,7 @@ class _Pending:
 class Overlay:
     """Grows in the graph's order while the predictions are made."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self) -> None:
         self._pending: dict[str, list[_Pending]] = {}
 
     def anything(self, node: str, host: str) -> None:
@@ -36,18 +34,16 @@ class Overlay:
         self._pending.setdefault(host, []).append(
             _Pending(node, kind, tuple(dict.fromkeys((*touched, *change.touches))), change.after))
 
-    def expected(self, node: str, host: str, kind: str, touched: tuple[str, ...]) -> Mapping[str, Any] | None:
-        """The facts that ``node`` will find, where an earlier step of the same type sets them and nothing between."""
+    def expected(self, host: str, kind: str, touched: tuple[str, ...]) -> tuple[Mapping[str, Any], str] | None:
+        """The facts that the last earlier step of the same type leaves, and that step; None where there is none."""
         for pending in reversed(self._pending.get(host, [])):
-            if pending.touches is None:
-                return None
-            if _meet(pending.touches, touched):
-                same = pending.kind == kind and set(touched) <= set(pending.touches)
-                return pending.after if same else None
+            if pending.kind == kind and pending.after is not None and pending.touches is not None \
+                    and set(touched) <= set(pending.touches):
+                return pending.after, pending.node
         return None
 
-    def doubts(self, node: str, host: str, touched: tuple[str, ...]) -> tuple[str, ...]:
-        """The earlier nodes that may change what ``node`` was observed to find."""
+    def doubts(self, host: str, touched: tuple[str, ...]) -> tuple[str, ...]:
+        """The earlier nodes that may change what was observed of ``touched`` on ``host``."""
         return tuple(dict.fromkeys(
             pending.node for pending in self._pending.get(host, [])
             if pending.touches is None or _meet(pending.touches, touched)))

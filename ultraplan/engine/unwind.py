@@ -27,7 +27,7 @@ class Unwind:
         self._ways: dict[Key, Prepared] = {}        # the first PREPARED of each: its pre-image is the true one
         self.state: dict[Key, OpState] = {}         # the reverse operations, once the way back was decided
         self._stacks: dict[str, list[Key]] = {}     # host -> its operations, the last that ran at the end
-        self._open_at: dict[str, int] = {}          # node -> its reverse operations that are not settled
+        self._open_at: dict[tuple[str, int], int] = {}   # node, batch -> its reverse operations not settled
         self._batch: dict[str, int] = {}
         self._errors: dict[Key, str] = {}
         self._again: set[Key] = set()               # under way when a process died: may begin again
@@ -60,7 +60,8 @@ class Unwind:
             self._batch[host] = batch_of(host)
             for key in stack:
                 self.state.setdefault(key, OpState.PENDING)
-                self._open_at[key[0]] = self._open_at.get(key[0], 0) + 1
+                at = (key[0], self._batch[host])
+                self._open_at[at] = self._open_at.get(at, 0) + 1
 
     def record(self, event: OpEvent) -> None:
         """Take in one reverse event."""
@@ -133,8 +134,8 @@ class Unwind:
         """Whether something after ``key`` in the graph still has to be undone elsewhere."""
         if self._shape.free:
             return False
-        return any(count and node != key[0] and self._shape.follows(node, key[0])
-                   for node, count in self._open_at.items())
+        return any(count and node != key[0] and batch == self._batch[key[1]] and self._shape.follows(node, key[0])
+                   for (node, batch), count in self._open_at.items())
 
     def _leave_alone_before(self, stuck: Key) -> None:
         """What came before an operation that could not be undone stays as it is; other branches and hosts go on."""
@@ -153,4 +154,5 @@ class Unwind:
         was_open = key not in self.state or self._open(key)
         self.state[key] = now
         if was_open != self._open(key):
-            self._open_at[key[0]] = self._open_at.get(key[0], 0) + (-1 if was_open else 1)
+            at = (key[0], self._batch.get(key[1], 0))
+            self._open_at[at] = self._open_at.get(at, 0) + (-1 if was_open else 1)

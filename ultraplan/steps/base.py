@@ -109,6 +109,9 @@ class StepType(ABC, Generic[P]):
     sets_facts: ClassVar[bool] = False
     """Whether the step's outputs become ``facts`` of its host."""
 
+    decides_by_facts: ClassVar[bool] = False
+    """Whether `decide` needs only the facts of a state, no detail: then a preview can reckon with what an earlier step
+    of the same plan leaves (a service that is stopped, and later started)."""
     guards_undo: ClassVar[bool] = True
     """Whether an undo insists on finding what the run left. Not for what moves by itself (a service that died)."""
 

@@ -94,6 +94,8 @@ class Service(HostStep[ServiceParams]):
     """
 
     name = "service"
+    guards_undo = False
+    decides_by_facts = True
     summary = "Start, stop, restart or reload a service, and say whether it starts at boot"
     Params = ServiceParams
     outputs_doc: ClassVar[Mapping[str, str]] = {
