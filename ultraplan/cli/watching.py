@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from ultraplan.engine.runs import Watch
 from ultraplan.journal.base import Store
 from ultraplan.journal.events import RunClosed
 from ultraplan.secrets import Secrets
+
+STOPPING = "stopping: what is under way ends, nothing new begins (again: stop at once)"
+SHOW_CURSOR = b"\x1b[?25h\r\n"
 
 
 @dataclass
@@ -36,6 +40,8 @@ class Watching:
         self.view.close()
         print(report(run, event, list(self.store.read(run)), hosts, as_json=self.args.json,
                      color=options.colored(self.args)))
+        if self.args.verb == "rollback" and event.status == "rolled_back":
+            return 0  # what was asked for
         return STATUS_CODES[event.status]
 
 
@@ -47,11 +53,18 @@ def watching(args: argparse.Namespace, secrets: Secrets, store: Store) -> Iterat
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not held or held[0].stopping.is_set():
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), SHOW_CURSOR)
             os._exit(130)  # the journal is whole at any moment; `ultraplan resume` goes on from it
         held[0].stopping.set()
-        view.say("stopping: what is under way ends, nothing new begins (again: stop at once)")
+        # In a thread: what the handler interrupted may be in the middle of writing a line itself.
+        threading.Thread(target=view.say, args=(STOPPING,)).start()
 
-    watch = Watch(listeners=[view.record], tell=view.tell, ask=view.ask, started=held.append)
+    def started(run: Run) -> None:
+        held.append(run)
+        view.attach(run)
+
+    watch = Watch(listeners=[view.record], tell=view.tell, ask=view.ask, started=started)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield Watching(args, view, store, watch)
@@ -72,4 +85,4 @@ def _view(args: argparse.Namespace) -> View:
         return LiveView(color=options.colored(args))
     from ultraplan.cli.views.lines import LinesView
 
-    return LinesView(color=False)
+    return LinesView()
