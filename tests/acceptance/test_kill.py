@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance import upgrade
-from tests.acceptance.world import COUNTER, World, differences, kill_after
+from tests.acceptance.world import COUNTER, World, differences, finish, kill_after
 
 pytestmark = pytest.mark.lab
 
@@ -17,19 +18,24 @@ WAYS = (
     # hosts where the ninth step fails, the verb that goes on, how it ends
     ("broken", "resume", 1),
     ("sound", "resume", 0),
-    ("broken", "rollback", 1),
-    ("sound", "rollback", 1),
+    ("broken", "rollback", 0),
+    ("sound", "rollback", 0),
 )
 
 
 def test_eight_killed_runs_of_three_hosts_end_complete_or_undone(world: Callable[..., World]) -> None:
-    _kill_and_go_on(world(3), kills=8, seed=random.randrange(10**6))
+    _kill_and_go_on(world(3), kills=8, seed=_seed())
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_thirty_killed_runs_of_ten_hosts_end_complete_or_undone(world: Callable[..., World]) -> None:
-    _kill_and_go_on(world(10), kills=30, seed=random.randrange(10**6))
+    _kill_and_go_on(world(10), kills=30, seed=_seed())
+
+
+def _seed() -> int:
+    """`KILL_SEED`, to see a failure again, or another one each time."""
+    return int(os.environ.get("KILL_SEED") or random.randrange(10**6))
 
 
 def _kill_and_go_on(here: World, kills: int, seed: int) -> None:
@@ -40,15 +46,16 @@ def _kill_and_go_on(here: World, kills: int, seed: int) -> None:
     lasts = {}
     for kind, code in (("broken", 1), ("sound", 0)):
         _make(here, kind)
+        process = here.start_run("plan.yaml")
         began = time.monotonic()
-        here.apply("plan.yaml").expect(code)
+        finish(process).expect(code)
         lasts[kind] = time.monotonic() - began
-    here.run("rollback").expect(1)
+    here.run("rollback").expect(0)
     reached = 0
     for number in range(kills):
         kind, verb, code = WAYS[number % len(WAYS)]
-        reached += _once(here, kind, verb, code, chance.uniform(0.5, lasts[kind]))
-    assert reached >= kills // 2, "hardly any of the kills came while the run was under way"
+        reached += _once(here, kind, verb, code, chance.uniform(0, lasts[kind]))
+    assert reached > kills // 2, "hardly any of the kills came while the run was under way"
 
 
 def _make(here: World, kind: str) -> None:
@@ -62,7 +69,7 @@ def _once(here: World, kind: str, verb: str, code: int, moment: float) -> bool:
     _make(here, kind)
     before = here.trees()
     earlier = here.journal()
-    kill_after(here.start("apply", "plan.yaml", "-i", "inventory.json", "--yes"), moment)
+    kill_after(here.start_run("plan.yaml"), moment)
     told = f"{kind}, killed after {moment:.3f} s, {verb}"
     new = here.journal().keys() - earlier.keys()
     ended = bool(new) and here.journal()[next(iter(new))] in ("succeeded", "rolled_back")
@@ -73,7 +80,7 @@ def _once(here: World, kind: str, verb: str, code: int, moment: float) -> bool:
         for host in here.hosts:
             assert here.counts(host) == dict.fromkeys(upgrade.EFFECTS, 1), told
             assert here.lab.sh(host, ["readlink", "/srv/app/current"]).stdout == "releases/2.0\n", told
-        here.run("rollback", *new).expect(1)
+        here.run("rollback", *new).expect(0)
     assert differences(before, here.trees()) == [], told
     for host in here.hosts:
         counts = here.counts(host)

@@ -116,6 +116,14 @@ class World:
         given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen([*PROGRAM, *map(str, argv)], cwd=self.folder, env=self.environment, **given)
 
+    def start_run(self, plan: str | Path, *more: str | Path) -> subprocess.Popen[bytes]:
+        """`apply`, started; returns when the run is in the journal (or when there will be none)."""
+        earlier = self.journal()
+        process = self.start("apply", plan, "-i", "inventory.json", "--yes", *more)
+        while process.poll() is None and self.journal() == earlier:
+            time.sleep(0.02)
+        return process
+
     def run(self, *argv: str | Path, timeout: float = 120) -> Done:
         """The program, run to its end."""
         return finish(self.start(*argv), timeout)
