@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
 from ultraplan.shell import Account, Program, Reply, Upload, join, quote
-from ultraplan.transport.base import Connection, ConnectionLost, TransportError
+from ultraplan.transport.base import Connection, ConnectionLost, Shell, TransportError
 
 FENCED, CLAIMED, UNCLAIMABLE = 98, 97, 96
 """Exit codes of the receipt functions (shell/lib/10-receipts.sh)."""
+
+LANES = 4
+"""Shells of one account on one host, at most (sshd allows ten sessions a connection by default)."""
 
 LOOK_TIMEOUT = 120.0
 """Seconds that a look (probes, facts, receipts) may take."""
@@ -53,18 +58,41 @@ class _Place:
     prefix: str
 
 
+class _Lanes:
+    """Numbers of shells that are free; the lowest goes first, so that a plan without parallel steps uses only one."""
+
+    def __init__(self) -> None:
+        self._free = list(range(LANES))
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def one(self) -> Iterator[int]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._free)
+            lane = heapq.heappop(self._free)
+        try:
+            yield lane
+        finally:
+            with self._changed:
+                heapq.heappush(self._free, lane)
+                self._changed.notify()
+
+
 class HostSession:
-    """Talks to one host. One thread at a time for each account's shell; `lock` serializes them all.
+    """Talks to one host, from several threads: what runs side by side gets shells of its own, `LANES` at most.
 
     ``state_dir``: the host's own setting (``ultraplan_state_dir``) or None for the default that the host tells.
     """
+
+    # Order of waiting: first the lock (for facts and places), then a lane; whoever has a lane never waits for the lock.
 
     def __init__(self, host: Host, connection: Connection, secrets: Secrets, state_dir: str | None = None) -> None:
         self.host = host
         self.name = host.name
         self.connection = connection
         self.secrets = secrets
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
+        self._lanes: dict[Account | None, _Lanes] = {}
         self._state_dir = state_dir
         self._facts: dict[Account | None, dict[str, str]] = {}
         self._places: dict[Account | None, _Place] = {}
@@ -73,7 +101,7 @@ class HostSession:
 
     def facts(self, account: Account | None = None) -> Mapping[str, str]:
         """The host's facts, asked once: hostname, fqdn, os, os_version, kernel, arch, user, uid, home, shell, boot."""
-        with self.lock:
+        with self._lock:
             if account not in self._facts:
                 self.look([], account)
             return self._facts[account]
@@ -81,14 +109,18 @@ class HostSession:
     def look(self, programs: Sequence[Program], account: Account | None = None,
              environment: Mapping[str, str] | None = None, timeout: float = LOOK_TIMEOUT) -> list[Reply]:
         """Run read-only programs in one trip (the facts come along the first time)."""
-        with self.lock:
-            texts = [self._final(program, environment if program.foreign else None) for program in programs]
+        texts = [self._final(program, environment if program.foreign else None) for program in programs]
+        with self._lock:
             if account not in self._facts:
-                replies = self.connection.shell(account).run_many(["up_facts", *texts], timeout=timeout)
+                with self._shell(account) as shell:
+                    replies = shell.run_many(["up_facts", *texts], timeout=timeout)
                 lines = (line.partition("=") for line in neutral(replies[0].text).splitlines())
                 self._facts[account] = {name: value for name, _, value in lines}
                 return replies[1:]
-            return self.connection.shell(account).run_many(texts, timeout=timeout) if texts else []
+        if not texts:
+            return []
+        with self._shell(account) as shell:
+            return shell.run_many(texts, timeout=timeout)
 
     # -- effects ------------------------------------------------------------------------------------------------
 
@@ -99,88 +131,83 @@ class HostSession:
 
         Raises `Fenced`; `TransportError` where the connection breaks or the deadline passes (the receipt knows more).
         """
-        with self.lock:
-            place = self._place(here, account)
-            self._upload(program.uploads, place, account)
-            receipt = f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
-            call = f'{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\n'
-            if program.foreign:
-                text = quote(self._final(program, environment))
-                call += f"export UP_PRE UP_TMP\nup_foreign {receipt} {here.epoch} {text}"
-            else:
-                call += f"up_effect {receipt} {here.epoch} {quote(self._final(program))}"
-            texts = [call]
-            if then is not None:
-                texts.append(self._final(then))
-            replies = self.connection.shell(account).run_many(texts, timeout=deadline)
-            if replies[0].exit in (FENCED, CLAIMED, UNCLAIMABLE):
-                self._refused_unless_its_own(here, op, attempt, account, replies[0])
-            return replies[0], replies[1] if then is not None else None
+        place = self._place(here, account)
+        self._upload(program.uploads, place, account)
+        receipt = _name(op, attempt)
+        call = f'{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\n'
+        if program.foreign:
+            text = quote(self._final(program, environment))
+            call += f"export UP_PRE UP_TMP\nup_foreign {receipt} {here.epoch} {text}"
+        else:
+            call += f"up_effect {receipt} {here.epoch} {quote(self._final(program))}"
+        texts = [call] if then is None else [call, self._final(then)]
+        with self._shell(account) as shell:
+            replies = shell.run_many(texts, timeout=deadline)
+        if replies[0].exit in (FENCED, CLAIMED, UNCLAIMABLE):
+            self._refused_unless_its_own(here, op, attempt, account, replies[0])
+        return replies[0], replies[1] if then is not None else None
 
     def receipt(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> Receipt:
         """What the host knows of ``op.attempt``."""
-        with self.lock:
-            place = self._place(here, account)
-            name = f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
-            reply = self.connection.shell(account).run(f"{place.prefix}up_receipt {name}", timeout=LOOK_TIMEOUT)
-            return _read_receipt(reply)
+        return _read_receipt(self._here(here, account, f"up_receipt {_name(op, attempt)}"))
 
     def end(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> None:
         """End what ``op.attempt`` still runs (the whole session of a person's program), over a second channel."""
-        place = self._places.get(account)
-        if place is None:
-            with self.lock:
-                place = self._place(here, account)
-        name = f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
-        self.connection.side(f"{place.prefix}up_end {name}", account, timeout=LOOK_TIMEOUT)
+        place = self._place(here, account)
+        self.connection.side(f"{place.prefix}up_end {_name(op, attempt)}", account, timeout=LOOK_TIMEOUT)
 
     def forbid(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> bool:
         """Claim ``op.attempt`` without running anything, so that it can never start; False where it was claimed."""
-        with self.lock:
-            place = self._place(here, account)
-            name = f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
-            text = f"{place.prefix}up_claim {name} {here.epoch} && echo 'exit 125' >>{name}"
-            reply = self.connection.shell(account).run(text, timeout=LOOK_TIMEOUT)
-            if reply.exit in (FENCED, UNCLAIMABLE):
-                self._refused(reply)
-            return reply.exit == 0
-
-    def scratch(self, here: RunHere, account: Account | None = None) -> str:
-        """The run's scratch folder on the host."""
-        with self.lock:
-            return f"{self._place(here, account).folder}/tmp"
+        name = _name(op, attempt)
+        reply = self._here(here, account, f"up_claim {name} {here.epoch} && echo 'exit 125' >>{name}")
+        if reply.exit in (FENCED, UNCLAIMABLE):
+            self._refused(reply)
+        return reply.exit == 0
 
     def forget(self) -> None:
         """After a lost connection: folders and facts are asked for again (the host may have been rebooted)."""
-        with self.lock:
+        with self._lock:
             self._facts.clear()
             self._places.clear()
 
     def clean(self, here: RunHere, *, keep_way_back: bool) -> None:
         """Remove the run's scratch files (and, unless they are still a way back, its pre-images and receipts)."""
-        with self.lock:
-            for account, place in self._places.items():
-                what = "/tmp" if keep_way_back else ""
-                target = quote(place.folder + what)
-                self.connection.shell(account).run(f"rm -rf -- {target}", timeout=LOOK_TIMEOUT)
+        with self._lock:
+            places = dict(self._places)
+        for account, place in places.items():
+            target = quote(place.folder + ("/tmp" if keep_way_back else ""))
+            with self._shell(account) as shell:
+                shell.run(f"rm -rf -- {target}", timeout=LOOK_TIMEOUT)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _shell(self, account: Account | None) -> Iterator[Shell]:
+        """A shell that nobody else uses meanwhile."""
+        with self._lanes.setdefault(account, _Lanes()).one() as lane:
+            yield self.connection.shell(account, lane)
+
+    def _here(self, here: RunHere, account: Account | None, text: str) -> Reply:
+        place = self._place(here, account)
+        with self._shell(account) as shell:
+            return shell.run(place.prefix + text, timeout=LOOK_TIMEOUT)
+
     def _place(self, here: RunHere, account: Account | None) -> _Place:
-        if account not in self._places:
-            facts = self.facts(account)
-            root = self._state_dir or facts["state"]
-            if self._state_dir and account is not None:
-                root = f"{root}/as-{account.user}"
-            key = host_key(self.name)
-            opened = self.connection.shell(account).run(
-                f"up_open {join([root, here.run, str(here.epoch), key])}", timeout=LOOK_TIMEOUT)
-            if opened.exit != 0:
-                self._refused(opened)
-            folder = f"{root}/runs/{here.run}"
-            prefix = f"UP={quote(root)} UP_HOST={key} UP_RUN={quote(folder)} UP_TMP={quote(folder + '/tmp')}\n"
-            self._places[account] = _Place(folder, prefix)
-        return self._places[account]
+        """The run's place on the host, made and fenced when first asked for."""
+        with self._lock:
+            if account not in self._places:
+                root = self._state_dir or self.facts(account)["state"]
+                if self._state_dir and account is not None:
+                    root = f"{root}/as-{account.user}"
+                key = host_key(self.name)
+                with self._shell(account) as shell:
+                    opened = shell.run(f"up_open {join([root, here.run, str(here.epoch), key])}", timeout=LOOK_TIMEOUT)
+                if opened.exit != 0:
+                    self._refused(opened)
+                folder = f"{root}/runs/{here.run}"
+                prefix = f"UP={quote(root)} UP_HOST={key} UP_RUN={quote(folder)} UP_TMP={quote(folder + '/tmp')}\n"
+                self._places[account] = _Place(folder, prefix)
+            return self._places[account]
 
     def _upload(self, uploads: Sequence[Upload], place: _Place, account: Account | None) -> None:
         for upload in uploads:
@@ -210,6 +237,10 @@ class HostSession:
             raise Fenced(self.name, why)
         raise Unusable(self.name, f"the state directory cannot be used: {why}",
                              "free space or set ultraplan_state_dir for this host")
+
+
+def _name(op: str, attempt: str) -> str:
+    return f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
 
 
 def _read_receipt(reply: Reply) -> Receipt:

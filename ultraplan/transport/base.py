@@ -66,8 +66,9 @@ class Connection(Protocol):
 
     host: str
 
-    def shell(self, account: Account | None = None) -> Shell:
-        """The shell of ``account`` (None: the one that logs in); opened once, opened again after a loss."""
+    def shell(self, account: Account | None = None, lane: int = 0) -> Shell:
+        """The shell of ``account`` (None: the one that logs in); opened once, opened again after a loss. Lanes are
+        shells of their own, for what runs side by side on one host."""
 
     def side(self, text: str, account: Account | None = None, *, timeout: float = 30.0) -> Reply:
         """Run one program on a channel of its own, beside whatever the shell is doing."""

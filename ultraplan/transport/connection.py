@@ -40,20 +40,20 @@ class WiredConnection(ABC):
         self.user = user
         self._sh = shell_path
         self._become = become
-        self._shells: dict[Account | None, FramedShell] = {}
+        self._shells: dict[tuple[Account | None, int], FramedShell] = {}
         self._lock = threading.Lock()
 
     @abstractmethod
     def _spawn(self, command: str) -> Wire:
         """Start the shell command ``command``, without a terminal. Raises `Unreachable`, `ConnectionLost`."""
 
-    def shell(self, account: Account | None = None) -> FramedShell:
+    def shell(self, account: Account | None = None, lane: int = 0) -> FramedShell:
         """See `Connection.shell`."""
-        account = self._other(account)
+        key = (self._other(account), lane)
         with self._lock:
-            if account not in self._shells:
-                self._shells[account] = self._framed(account)
-            return self._shells[account]
+            if key not in self._shells:
+                self._shells[key] = self._framed(key[0])
+            return self._shells[key]
 
     def side(self, text: str, account: Account | None = None, *, timeout: float = 30.0) -> Reply:
         """See `Connection.side`."""
