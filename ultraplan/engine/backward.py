@@ -10,11 +10,12 @@ from ultraplan.engine.confine import concealed
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
 from ultraplan.engine.recover import Recovery
-from ultraplan.engine.resolve import Resolved, undo_step
-from ultraplan.engine.run import Run
+from ultraplan.engine.resolve import Resolved, mistake, undo_step
+from ultraplan.engine.run import Run, Stopped
 from ultraplan.engine.states import OpState
 from ultraplan.engine.unwind import NO_WAY_BACK
 from ultraplan.graph.model import Node
+from ultraplan.journal.base import JournalError
 from ultraplan.journal.events import Failed, InDoubt, Intent, Outcome, Prepared, Skipped, Started, Verified
 from ultraplan.language.expressions import ExpressionError
 from ultraplan.secrets import SecretError
@@ -75,8 +76,11 @@ class _Undo:
             except _Doubt as doubt:
                 self.run.write(Started(**self.about), InDoubt(**self.about, why=str(doubt)))
                 return
-            except (StepFailed, SecretError, ExpressionError, TransportError) as error:
-                problem = self.run.fleet.secrets.redact(str(error))
+            except (Stopped, JournalError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a mistake in one step type must not keep others from being undone
+                known = isinstance(error, (StepFailed, SecretError, ExpressionError, TransportError))
+                problem = self.run.fleet.secrets.redact(str(error) if known else mistake(self.node.step.type, error))
                 if delay is None or isinstance(error, _Conflict):
                     self.run.write(Started(**self.about), Failed(
                         **self.about, error=problem, unreachable=isinstance(error, TransportError)))

@@ -11,10 +11,11 @@ from ultraplan.engine.hosts import Fenced, HostSession, Unusable
 from ultraplan.engine.operations import Result
 from ultraplan.engine.plan import fingerprint
 from ultraplan.engine.recover import Ended, Recovery
-from ultraplan.engine.resolve import Resolved, undo_step
-from ultraplan.engine.run import Run
+from ultraplan.engine.resolve import Resolved, mistake, undo_step
+from ultraplan.engine.run import Run, Stopped
 from ultraplan.engine.states import OpState
 from ultraplan.graph.model import Node
+from ultraplan.journal.base import JournalError
 from ultraplan.journal.events import (
     AnyEvent,
     Failed,
@@ -67,8 +68,14 @@ class _Operation:
             self._fail(str(error))
         except UnknownValue as error:
             self._fail(f"needs a value of {', '.join(sorted(error.steps))}, which did not run")
+        except Fenced:
+            raise
         except TransportError as error:
             self._fail(str(error), unreachable=True)
+        except (Stopped, JournalError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a step type of another package: its mistakes must not prevent undo
+            self._fail(mistake(self.node.step.type, error))
 
     def _carry_out(self) -> None:
         why_not = self.run.resolver.not_wanted(self.node, lambda one: self.run.scope.names(one, self.host))

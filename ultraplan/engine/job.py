@@ -103,6 +103,7 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     graph = compile_plan(document, inventory, inputs, step_types=registry(),
                          load=lambda path: language.load(path, _reader(sources)), limit=request.limit,
                          tags=request.tags, skip_tags=request.skip_tags)
+    _refuse_confirm(graph)
     declared = document.references | graph.references | references_in(inventory) | _in_inputs(inputs)
     secrets = Secrets(declared, {"vault": vault.resolver(Path.cwd(), os.environ)})
     targets = {host: Target.of(host, inventory.hosts[host].vars) for host in graph.hosts}
@@ -140,6 +141,18 @@ def _reader(sources: Sources) -> Callable[[str], bytes]:
                                           "paths are relative to the folder you are in")]) from None
 
     return read
+
+
+def _refuse_confirm(graph: Graph) -> None:
+    """A promise that is not kept yet must not be taken for one: ``confirm`` is refused until it is carried out."""
+    wrong = []
+    for node in graph.nodes.values():
+        if node.step.confirm is not None:
+            at = node.step.origin.at("confirm", key=True)
+            wrong.append(Diagnostic("not-supported", "'confirm' is not supported by this version", at,
+                                    node.step.origin.line(at), "leave it out, and keep another way to the host open"))
+    if wrong:
+        raise SourceError(wrong)
 
 
 def _in_inputs(inputs: Mapping[str, Any]) -> frozenset[str]:

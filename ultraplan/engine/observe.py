@@ -15,7 +15,7 @@ from ultraplan.engine.fleet import Fleet
 from ultraplan.engine.operations import Result
 from ultraplan.engine.overlay import Overlay
 from ultraplan.engine.plan import Action, Certainty, Plan, Prediction, fingerprint
-from ultraplan.engine.resolve import Resolved, Resolver
+from ultraplan.engine.resolve import Resolved, Resolver, mistake
 from ultraplan.engine.scope import Scope
 from ultraplan.graph.model import Graph, Node
 from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue
@@ -73,8 +73,11 @@ class Observer:
                     continue
                 resolved = self._try_resolve(node, host)
                 if resolved is not None and (step := resolved.on_host) is not None and not _runs_blind(resolved):
+                    try:
+                        wanted.setdefault(resolved.account, []).append((node.id, step, step.probe(resolved.params)))
+                    except Exception:  # noqa: BLE001, S112 - it will say so again where this step is predicted
+                        continue
                     seen.resolved[node.id] = resolved
-                    wanted.setdefault(resolved.account, []).append((node.id, step, step.probe(resolved.params)))
             for account, probes in wanted.items():
                 replies = self._fleet.session(host).look([program for _, _, program in probes], account)
                 for (name, step, _), reply in zip(probes, replies, strict=True):
@@ -109,9 +112,11 @@ class Observer:
         except TransportError as error:
             prediction = self._impossible(node, host, f"{error}", ())
             result = Result("failed", False)
-        except (StepFailed, ExpressionError) as error:
+        except Exception as error:  # noqa: BLE001 - a step type of another package: one mistake must not hide the rest
+            known = isinstance(error, (StepFailed, ExpressionError))
             doubt = self._overlay.doubts(host, ())
-            prediction = self._impossible(node, host, str(error), doubt)
+            why = str(error) if known else mistake(node.step.type, error)
+            prediction = self._impossible(node, host, why, doubt)
             unknown = Unknown(node.id)
             result = Result(unknown, unknown, unknown)
         self._scope.results[node.id, host] = result

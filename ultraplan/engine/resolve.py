@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,10 @@ class Resolver:
             raise StepFailed(f"{_place(what)}{error}") from None
         except BadParams as error:
             raise StepFailed(f"{_place(what, *error.path)}{what.type}: {error}") from None
-        return Resolved(step=what, type=kind, params=params, stored=_storable(rendered, files), base=base,
+        stored = _storable(rendered, files)
+        if "\\u0000" in json.dumps([stored, environment]):
+            raise StepFailed(f"{_place(what)}{what.type}: a NUL character cannot reach a host")
+        return Resolved(step=what, type=kind, params=params, stored=stored, base=base,
                         account=account_of(what.become, host), environment=environment,
                         way_back=self._way_back(kind, what))
 
@@ -213,3 +217,8 @@ def undo_step(step: Step, undo: Step) -> Step:
     return dataclasses.replace(undo, become=step.become if undo.become is None else undo.become,
                                environment={**step.environment, **undo.environment},
                                vars={**step.vars, **undo.vars})
+
+
+def mistake(kind: str, error: Exception) -> str:
+    """What is said of an error that a step type should not have let out."""
+    return f"a mistake in the step type {kind}: {type(error).__name__}: {error}"
