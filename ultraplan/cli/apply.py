@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from ultraplan.engine.job import Job
     from ultraplan.engine.plan import Plan
 
+EXAMPLES = """\
+examples:
+  ultraplan apply plans/upgrade.yaml -i inventories/prod.yaml -e version=1.4
+  ultraplan plan plans/upgrade.yaml -o monday.plan && ultraplan apply monday.plan
+  ultraplan apply plans/upgrade.yaml --limit 'web[0:2]' --yes --json
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN", help="a plan file, or a plan saved by `ultraplan plan -o FILE`")
@@ -20,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask (required without a terminal)")
     options.add_state(parser)
     options.add_output(parser)
+    parser.epilog = EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,7 +103,11 @@ def _agreed(args: argparse.Namespace, job: Job, plan: Plan, *, saved: bool) -> b
         return False
     if args.yes or saved or not plan.has_changes:
         return True
-    answer = input("Do this? Only 'yes' goes on: ")
+    try:
+        answer = input("Do this? Only 'yes' goes on: ")
+    except EOFError:
+        answer = ""
+        print()
     if answer.strip() != "yes":
         print("nothing was touched")
         return False

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def go_on(args: argparse.Namespace,
           verb: Callable[[str, Settings, Store, Watch], RunClosed]) -> int:
-    """Find the run, go on with it as ``verb`` does, report."""
+    """Find the run, go on with it as ``verb`` does, report. Gives the exit code."""
     from ultraplan.cli.watching import watching
     from ultraplan.secrets import Secrets
 

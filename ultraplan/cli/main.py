@@ -19,7 +19,7 @@ VERBS = {
     "resume": "go on with a run that was interrupted, paused or killed",
     "rollback": "undo a run",
     "resolve": "say whether an operation in doubt was done",
-    "runs": "list, show and follow runs",
+    "runs": "list, show, follow and prune runs",
     "diff": "compare two saved plans or runs",
     "graph": "show what waits for what: text, DOT or Mermaid",
     "inventory": "list, graph or ping the hosts",
@@ -29,7 +29,7 @@ VERBS = {
 }
 """Every verb, with what it is for."""
 
-USAGE = 2
+USAGE, INTERRUPTED = 2, 130
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     from ultraplan import __version__
 
     top = argparse.ArgumentParser(
-        prog="ultraplan",
+        prog="ultraplan", allow_abbrev=False,
         description="Recovery procedures as plans that are previewed, journaled, and undone by themselves.",
         epilog="`ultraplan VERB --help` says more. Exit codes: 0 done, 1 failed (rolled back), 2 changes or usage, "
                "3 stale, 4 rollback incomplete, 5 in doubt, 6 locked, 130 interrupted.")
@@ -45,7 +45,7 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     for name, purpose in VERBS.items():
         sub = verbs.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".",
-                               formatter_class=argparse.RawDescriptionHelpFormatter)
+                               allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
         if verb is None or verb == name:
             import_module(f"ultraplan.cli.{name}").configure(sub)
     return top
@@ -54,10 +54,9 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Run one command line; gives the exit code."""
     verb = next((word for word in argv if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS and argv[0] == verb:
+        return _unknown(verb)
     top = parser(verb if verb in VERBS else "")
-    if verb is None and not argv:
-        top.print_help()
-        return USAGE
     try:
         args = top.parse_args(argv)
     except SystemExit as end:
@@ -71,15 +70,29 @@ def main(argv: Sequence[str]) -> int:
     return explained(module.run, args)
 
 
+def _unknown(verb: str) -> int:
+    from ultraplan.language.errors import did_you_mean
+
+    print(f"ultraplan: there is no verb {verb!r}; {did_you_mean(verb, VERBS) or 'ultraplan --help lists them'}",
+          file=sys.stderr)
+    return USAGE
+
+
 def entry() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # arrows and other people's text, wherever it goes
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = main(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output is gone; Python would complain about it once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     sys.exit(code)
 
 

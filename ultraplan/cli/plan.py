@@ -9,6 +9,13 @@ from pathlib import Path
 
 from ultraplan.cli import options
 
+EXAMPLES = """\
+examples:
+  ultraplan plan plans/upgrade.yaml -i inventories/prod.yaml -e version=1.4
+  ultraplan plan plans/upgrade.yaml -o monday.plan
+  ultraplan plan plans/upgrade.yaml --detailed-exitcode   exit 2 where something would change
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN", help="the plan file")
@@ -18,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unchanged", action="store_true", help="show steps that have nothing to do, too")
     options.add_state(parser)
     options.add_output(parser)
+    parser.epilog = EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:

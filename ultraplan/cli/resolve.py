@@ -7,6 +7,12 @@ import json
 
 from ultraplan.cli import options
 
+EXAMPLES = """\
+examples:
+  ultraplan resolve last migrate@db1 --as done
+  ultraplan resume last
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run's id, the start of it, or 'last'")
@@ -15,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="done: it was carried out; not-done: it was not, and may be tried again")
     options.add_state(parser)
     options.add_output(parser)
+    parser.epilog = EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ultraplan.journal.events import Record
+
+if TYPE_CHECKING:
+    from ultraplan.engine.run import Run
 
 
 class View(Protocol):
     """Shows a run while it goes on. Called from several threads."""
+
+    def attach(self, run: Run) -> None:
+        """The run that is shown, right before it starts."""
 
     def record(self, record: Record) -> None:
         """A durable event."""
@@ -20,7 +26,7 @@ class View(Protocol):
         """Something about the whole run."""
 
     def ask(self, question: str, deadline: float | None) -> bool:
-        """A person's yes or no; raises TimeoutError where nobody answers in time."""
+        """A person's yes or no; raises TimeoutError where nobody answers in time (``deadline``: seconds from now)."""
 
     def close(self) -> None:
         """The run ended. May be called twice."""

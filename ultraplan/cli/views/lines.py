@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 
+from ultraplan.cli.views.paint import visible_lines
 from ultraplan.cli.views.words import words
+from ultraplan.engine.run import Run
 from ultraplan.journal.events import Record
 from ultraplan.secrets import shown
 
@@ -14,9 +16,11 @@ from ultraplan.secrets import shown
 class LinesView:
     """``HH:MM:SS  host  step  what happened``, UTC."""
 
-    def __init__(self, color: bool) -> None:
-        self._color = color
+    def __init__(self) -> None:
         self._lock = threading.Lock()
+
+    def attach(self, run: Run) -> None:
+        pass
 
     def record(self, record: Record) -> None:
         said = words(record.event)
@@ -39,4 +43,4 @@ class LinesView:
         clock = time.strftime("%H:%M:%S", time.gmtime(when))
         place = f"{host:<12} {step:<16} " if host else ""
         with self._lock:
-            print(shown(f"{clock}  {place}{text}"), flush=True)
+            print(f"{clock}  {visible_lines(shown(place + text))}".replace("\n", "\n          "), flush=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ultraplan.engine.run import Run
 from ultraplan.journal.events import Record
 from ultraplan.secrets import shown
 
@@ -18,6 +19,9 @@ class NdjsonView:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+
+    def attach(self, run: Run) -> None:
+        pass
 
     def record(self, record: Record) -> None:
         event = {key: value for key, value in msgspec.to_builtins(record.event).items() if key != "reverse"}

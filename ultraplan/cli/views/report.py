@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ultraplan.journal.events import Failed, InDoubt, OpEvent, Record, RunClosed, Skipped, Unchanged, Verified
+from ultraplan.cli.views.paint import visible_lines
+from ultraplan.journal.events import (
+    Failed,
+    InDoubt,
+    Intent,
+    OpEvent,
+    Record,
+    Resolved,
+    RunClosed,
+    Skipped,
+    Unchanged,
+    Verified,
+)
 from ultraplan.secrets import shown
 
-NEXT = {
-    "failed": "ultraplan runs show {run}",
-    "rolled_back": "ultraplan runs show {run}",
-    "rollback_incomplete": "ultraplan resume {run}   (tries the rest of the rollback again)",
-    "paused": "ultraplan runs show {run}, then ultraplan resolve or ultraplan resume {run}",
-    "interrupted": "ultraplan resume {run}   or   ultraplan rollback {run}",
-    "succeeded": "ultraplan rollback {run}   (undoes it)",
-}
+COUNTED = ("changed", "checked", "unchanged", "skipped", "failed", "in doubt", "under way")
+
+
+def next_commands(run: str, status: str, in_doubt: Sequence[Mapping[str, str]] = (), *, seen: bool = True,
+                  alive: bool | None = None) -> list[str]:
+    """What to type next, the likeliest first. ``seen``: the person has read `ultraplan runs show` already.
+    ``alive``: for an open run, whether its process lives."""
+    resume, rollback, show = f"ultraplan resume {run}", f"ultraplan rollback {run}", f"ultraplan runs show {run}"
+    answers = [f"ultraplan resolve {run} {shlex.quote(one['step'] + '@' + one['host'])} --as done   (or not-done)"
+               for one in in_doubt]
+    look = [] if seen else [show]
+    match status:
+        case "succeeded":
+            return [f"{rollback}   (undoes it)"]
+        case "open" if alive:
+            return [f"ultraplan runs follow {run}"]
+        case "rollback_incomplete":
+            return [*answers, f"{resume}   (tries the rest of the rollback again)"]
+        case "open" | "interrupted" | "paused":
+            return [*look, *answers, f"{resume}   (goes on)", f"{rollback}   (undoes what was done)"]
+        case _:
+            return look or ["nothing: what was done was undone, or the plan leaves it as it is"]
 
 
 def report(run: str, closed: RunClosed, records: Sequence[Record], hosts: Sequence[str], *, as_json: bool,
@@ -34,49 +61,63 @@ def report(run: str, closed: RunClosed, records: Sequence[Record], hosts: Sequen
     for line in closed.residue:
         rows.append(f"  left as it is: {line}")
     for one in told["in_doubt"]:
-        rows.append(f"  in doubt: {one['step']} on {one['host']}: {one['why']}; say how it ended: "
-                    f"ultraplan resolve {run} {one['step']}@{one['host']} --as done|not-done")
+        rows.append(f"  in doubt: {one['step']} on {one['host']}: {one['why']}")
     took = told["seconds"]
-    rows.append(f"run {run}, {took:.1f} s; next: {NEXT[closed.status].format(run=run)}")
-    return shown("\n".join(rows))
+    rows.append(f"run {run}, {took:.1f} s; next:")
+    rows += [f"  {command}" for command in next_commands(run, closed.status, told["in_doubt"], seen=False)]
+    return visible_lines(shown("\n".join(rows)))
 
 
-def summary(run: str, closed: RunClosed, records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
-    """What the report says, as data (``ultraplan/result``, version 1)."""
-    changed: dict[tuple[str, str], str] = {}
-    undone: dict[str, list[str]] = {}
-    doubts: dict[tuple[str, str], str] = {}
-    intents: set[str] = set()
+def outcomes(records: Sequence[Record]) -> dict[tuple[str, str], dict[str, Any]]:
+    """What became of each operation, by (step, host), in the order they began: ``status`` (changed, checked, unchanged,
+    skipped, failed, in doubt, or under way), ``attempts``, ``error``, and ``undone``."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
     for record in records:
         event = record.event
         if not isinstance(event, OpEvent):
             continue
-        key = (event.node, event.host)
-        if type(event).__name__ == "Intent":
-            intents.add(event.op + event.direction)
-        if isinstance(event, InDoubt):
-            doubts[key] = event.why
-        elif isinstance(event, (Verified, Failed, Skipped, Unchanged)):
-            doubts.pop(key, None)
+        one = found.setdefault((event.node, event.host),
+                               {"status": "under way", "attempts": 0, "error": "", "undone": False})
         if event.direction == "reverse":
-            if isinstance(event, Verified):
-                undone.setdefault(event.host, []).append(event.node)
+            one["undone"] = one["undone"] or isinstance(event, Verified)
             continue
         match event:
+            case Intent():
+                one["attempts"] = event.attempt
             case Verified():
-                changed[key] = "changed" if event.op + "forward" in intents else "checked"
+                one["status"] = "changed" if one["attempts"] else "checked"
+            case Resolved():
+                one["status"] = "changed" if event.done else "under way"
             case Unchanged():
-                changed[key] = "unchanged"
+                one["status"] = "unchanged"
             case Skipped():
-                changed[key] = "skipped"
+                one["status"] = "skipped"
             case Failed():
-                changed[key] = "failed"
+                one.update(status="failed", error=event.error)
+            case InDoubt():
+                one.update(status="in doubt", error=event.why)
             case _:
                 pass
-    counts = Counter(changed.values())
+    return found
+
+
+def summary(run: str, closed: RunClosed, records: Sequence[Record], hosts: Sequence[str]) -> dict[str, Any]:
+    """What the report says, as data (``ultraplan/result``, version 1)."""
+    undone: dict[str, list[str]] = {}
+    doubts: dict[tuple[str, str], str] = {}
+    for record in records:
+        event = record.event
+        if not isinstance(event, OpEvent):
+            continue
+        if isinstance(event, InDoubt):
+            doubts[event.node, event.host] = event.why
+        elif isinstance(event, (Verified, Failed, Skipped, Unchanged, Resolved)):
+            doubts.pop((event.node, event.host), None)
+        if isinstance(event, Verified) and event.direction == "reverse":
+            undone.setdefault(event.host, []).append(event.node)
+    counts = Counter(one["status"] for one in outcomes(records).values())
     back = sum(map(len, undone.values()))
-    order = ("changed", "checked", "unchanged", "skipped", "failed")
-    parts = [f"{counts[name]} {name}" for name in order if counts[name]]
+    parts = [f"{counts[name]} {name}" for name in COUNTED if counts[name]]
     if back:
         parts.append(f"{back} undone")
     return {

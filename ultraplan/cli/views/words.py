@@ -39,7 +39,8 @@ def words(event: AnyEvent) -> Words | None:
         return Words(said[0], said[1], event.host, event.node) if said is not None else None
     match event:
         case RunOpened():
-            return Words(f"run opened: {event.plan} on {len(event.hosts)} hosts", "news")
+            count = len(event.hosts)
+            return Words(f"run opened: {event.plan} on {count} host{'s' * (count != 1)}", "news")
         case TakenOver():
             return Words(f"taken over: {event.verb}", "news")
         case RollbackDecided():

@@ -1,0 +1,200 @@
+"""``ultraplan runs``: what ran, what came of it, and what is going on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ultraplan.cli import options
+
+if TYPE_CHECKING:
+    from ultraplan.journal.base import RunInfo, Store
+
+EXAMPLES = """\
+examples:
+  ultraplan runs                       the runs there are
+  ultraplan runs show last             what happened, to somebody who was not there
+  ultraplan runs follow 20261122-0144  what a run in another terminal does
+  ultraplan runs prune --older-than 30d
+"""
+
+ENDED = ("succeeded", "rolled_back", "failed")
+"""How runs end with which nobody has to go on; only those are pruned by age."""
+
+LOOK_EVERY = 0.3
+"""Seconds between two looks at a journal that is followed."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_state(parser)
+    options.add_output(parser)
+    parser.set_defaults(what="list", ids=False)
+    # What is given before the subcommand holds where the subcommand does not say otherwise.
+    verbs = parser.add_subparsers(dest="what", metavar="WHAT")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text, argument_default=argparse.SUPPRESS)
+        options.add_state(sub)
+        options.add_output(sub)
+        return sub
+
+    one = add("list", "the runs there are, newest first (the default)")
+    one.add_argument("--ids", action="store_true", default=False, help="only their ids")
+    add("show", "what a run did, how it ended and what can be done next").add_argument(
+        "run", metavar="RUN", nargs="?", default="last", help="its id, the start of it, or 'last' (the default)")
+    add("follow", "tell what a run does until it ends; exits as the run does").add_argument(
+        "run", metavar="RUN", nargs="?", default="last", help="its id, the start of it, or 'last' (the default)")
+    prune = add("prune", "remove the journals of runs that have ended; they cannot be rolled back any more")
+    prune.add_argument("run", metavar="RUN", nargs="*", default=[], help="their ids, or the start of them")
+    prune.add_argument("--older-than", metavar="TIME", default=None,
+                       help="those that ended longer ago than this (30d), with nothing left to do")
+    parser.epilog = EXAMPLES
+
+
+def run(args: argparse.Namespace) -> int:
+    store = options.store(args)
+    try:
+        verb = {"list": _list, "show": _show, "follow": _follow, "prune": _prune}[args.what or "list"]
+        return verb(args, store)
+    finally:
+        store.close()
+
+
+def _list(args: argparse.Namespace, store: Store) -> int:
+    from ultraplan.cli.views.table import table
+
+    infos = store.runs()
+    if args.ids:
+        print("\n".join(info.run for info in infos))
+        return 0
+    if args.json:
+        print(json.dumps({"format": "ultraplan/runs", "version": 1, "runs": [_told(info) for info in infos]},
+                         ensure_ascii=False))
+        return 0
+    if not infos:
+        print("no runs yet")
+        return 0
+    print(table(("RUN", "PLAN", "HOSTS", "OPENED (UTC)", "TOOK", "STATUS"),
+                [(info.run, info.plan, _few(info.hosts), _date(info.opened), _took(info), _status(info))
+                 for info in infos]))
+    return 0
+
+
+def _told(info: RunInfo) -> dict[str, Any]:
+    from ultraplan.journal.holder import alive, describe
+
+    holder = None
+    if info.holder is not None and info.status == "open":
+        holder = {"who": describe(info.holder), "alive": alive(info.holder)}
+    return {"run": info.run, "plan": info.plan, "hosts": list(info.hosts), "opened": info.opened,
+            "changed": info.changed, "status": info.status, "holder": holder}
+
+
+def _status(info: RunInfo) -> str:
+    told = _told(info)
+    holder = told["holder"]
+    if info.status != "open":
+        return info.status.replace("_", " ")
+    if holder is None:
+        return "open, nobody is at it"
+    return {True: f"open, {holder['who']}", False: f"open, but {holder['who']} is gone",
+            None: f"open, {holder['who']} (elsewhere)"}[holder["alive"]]
+
+
+def _took(info: RunInfo) -> str:
+    from ultraplan.cli.views.text import lasting
+
+    under_way = info.status == "open" and (_told(info)["holder"] or {}).get("alive")
+    return lasting((time.time() if under_way else info.changed) - info.opened)
+
+
+def _show(args: argparse.Namespace, store: Store) -> int:
+    from ultraplan.cli.views.story import story, story_text
+
+    run = store.find(args.run)
+    info = next(one for one in store.runs() if one.run == run)
+    told = story(_told(info), list(store.read(run)))
+    print(json.dumps(told, ensure_ascii=False) if args.json else story_text(told, color=options.colored(args)))
+    return 0
+
+
+def _follow(args: argparse.Namespace, store: Store) -> int:
+    from ultraplan.cli.failures import FAILED, STATUS_CODES
+    from ultraplan.cli.views.lines import LinesView
+    from ultraplan.cli.views.ndjson import NdjsonView
+    from ultraplan.journal.events import RunClosed, TakenOver
+
+    run = store.find(args.run)
+    view = NdjsonView() if args.json else LinesView()
+    seq, closed = 0, None
+    while True:
+        gone = _nobody_at_it(store, run)
+        for record in store.read(run, seq):
+            view.record(record)
+            seq = record.seq
+            if isinstance(record.event, RunClosed):
+                closed = record.event.status
+            elif isinstance(record.event, TakenOver):
+                closed = None
+        if closed is not None:
+            return STATUS_CODES.get(closed, FAILED)
+        if gone:
+            view.say(f"nobody is at this run any more; ultraplan resume {run} goes on, ultraplan rollback {run} undoes")
+            return FAILED
+        time.sleep(LOOK_EVERY)
+
+
+def _nobody_at_it(store: Store, run: str) -> bool:
+    """Whether the process that had the run in its hands is surely gone."""
+    holder = _told(next(one for one in store.runs() if one.run == run))["holder"]
+    return holder is None or holder["alive"] is False
+
+
+def _prune(args: argparse.Namespace, store: Store) -> int:
+    from ultraplan.engine.runs import NotPossible
+    from ultraplan.language.values import Duration
+
+    if bool(args.run) == bool(args.older_than):
+        raise NotPossible("say which runs: their ids, or --older-than 30d")
+    kept: list[str] = []
+    if args.run:
+        chosen = [store.find(prefix) for prefix in args.run]
+    else:
+        try:
+            before = time.time() - Duration.parse(args.older_than)
+        except ValueError as error:
+            raise NotPossible(f"--older-than: {error}") from None
+        old = [info for info in store.runs() if info.changed < before]
+        chosen = [info.run for info in old if info.status in ENDED]
+        kept = [info.run for info in old if info.status not in ENDED]
+    state = options.settings(args).state
+    for run in chosen:
+        store.prune(run)
+        _remove_pre_images(state / "runs" / run)
+    if args.json:
+        print(json.dumps({"format": "ultraplan/pruned", "version": 1, "removed": chosen, "kept": kept}))
+        return 0
+    print(f"removed {len(chosen)} run{'s' * (len(chosen) != 1)}" + (f": {_few(chosen)}" if chosen else ""))
+    if kept:
+        print(f"kept, because something is left to do: {', '.join(kept)}", file=sys.stderr)
+    return 0
+
+
+def _remove_pre_images(folder: Path) -> None:
+    """What steps of the controller kept for the way back of a run that has none any more."""
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _date(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
