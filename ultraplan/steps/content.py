@@ -155,7 +155,7 @@ def replace(
         forward=Program(
             f"{prefix}{function}up_put {at} {wanted.chmod} {quote(wanted.chown)} {quote(unchanged)}\n", uploads),
         reverse=Program(f"{prefix}up_back {at}\n"),
-        after=None if wanted.facts is None else {"kind": "file", **wanted.facts, "parent": True, **known},
+        after=None if wanted.facts is None else {"kind": "file", **wanted.facts, **known},
         outputs={"path": path} | ({} if content.sha256 is None else {"sha256": content.sha256}),
         touches=(f"path:{path}",),
     )

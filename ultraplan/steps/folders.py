@@ -91,7 +91,7 @@ class DirectoryStep(HostStep[DirectoryParams]):
             diff=(FieldDiff("kind", "absent", "directory"), FieldDiff("mode", None, wanted.mode)),
             forward=Program(f"up_mkdirs {at} {wanted.chmod} {quote(wanted.chown)} {int(params.parents)}\n"),
             reverse=Program(f"up_rmdirs {at}\n"),
-            after=None if wanted.facts is None else {"kind": "directory", **wanted.facts, "parent": True},
+            after=None if wanted.facts is None else {"kind": "directory", **wanted.facts},
             outputs={"path": path},
             touches=(f"path:{path}",),
         )
@@ -151,7 +151,7 @@ class LinkStep(HostStep[LinkParams]):
     def observe(self, params: LinkParams, reply: Reply) -> State:
         """The kind; a symbolic link's target; for a hard link, whether it is one."""
         look = Look.read(reply, params.path)
-        facts = {key: value for key, value in look.facts().items() if key in ("kind", "target", "parent")}
+        facts = {key: value for key, value in look.facts().items() if key in ("kind", "target")}
         if params.hard:
             facts["same"] = "one" in look.fields
         return State(facts)
@@ -162,8 +162,8 @@ class LinkStep(HostStep[LinkParams]):
         if has_marker(params.target):
             raise StepFailed("a link's target cannot hold a secret: everybody on the host could read it")
         target = tidy(params.target) if params.hard else params.target
-        after = {"kind": "file", "parent": True, "same": True} if params.hard else {
-            "kind": "link", "target": target_text(target.encode("utf-8", "surrogateescape")), "parent": True}
+        after = {"kind": "file", "same": True} if params.hard else {
+            "kind": "link", "target": target_text(target.encode("utf-8", "surrogateescape"))}
         if facts.get("same") if params.hard else facts == after:
             return None
         if params.hard and not target.startswith("/"):

@@ -91,12 +91,16 @@ class Look:
         return found
 
     def facts(self) -> dict[str, Any]:
-        """The comparable facts, without those about content."""
+        """The comparable facts, without those about content.
+
+        They say nothing of the folder around it: an earlier step of the same plan may make that, and what was promised
+        of the path itself still holds.
+        """
         if self.kind == "absent":
-            return {"kind": "absent", "parent": "parent" in self.fields}
+            return {"kind": "absent"}
         if self.kind == "link":
-            return {"kind": "link", "target": target_text(self.rest), "parent": True}
-        return {"kind": self.kind, "mode": self.mode, **self.account, "parent": True}
+            return {"kind": "link", "target": target_text(self.rest)}
+        return {"kind": self.kind, "mode": self.mode, **self.account}
 
 
 def target_text(raw: bytes) -> str:

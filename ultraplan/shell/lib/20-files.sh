@@ -74,7 +74,7 @@ up_readlink_by_ls() (
   printf %s "${shown#*"$1 -> "}"
 )
 
-# Nothing is at PATH: whether it could have been seen, what it would belong to, and whether its folder is there.
+# Nothing is at PATH: whether it could have been seen, and what it would belong to.
 up_look_missing() {
   up_above=$1
   while up_above=${up_above%/*}; do
@@ -93,7 +93,6 @@ up_look_missing() {
   else
     printf '%s\n' "gid=$(id -g)" "group=$(id -gn 2>/dev/null)"
   fi
-  [ ! -d "${1%/*}/" ] || printf 'parent=1\n'
   printf '\n'
 }
 
@@ -194,10 +193,10 @@ up_untemp() {
   rm -f -- "$UP_PRE.tmp"
 }
 
-# up_rename FROM TO: TO is replaced in one step. (rename(2) does nothing between two links of one file, and mv moves into
-# a folder that TO links to.)
+# up_rename FROM TO: TO is replaced in one step. (rename(2) does nothing between two links of one file; mv without -T moves
+# into a folder that TO links to, and some give up at a TO that links to itself.)
 up_rename() {
-  if [ -L "$2" ] && [ -d "$2" ]; then
+  if [ -L "$2" ]; then
     mv -fT -- "$1" "$2" 2>/dev/null || { rm -f -- "$2" && mv -f -- "$1" "$2"; }
   elif [ ! -L "$1" ] && [ ! -L "$2" ] && [ "$1" -ef "$2" ]; then
     rm -f -- "$1"
