@@ -77,7 +77,7 @@ def cases() -> list[Case]:
 
 
 def tree(root: Path, *, times: bool = False) -> dict[str, tuple[Any, ...]]:
-    """Everything below ``root``: kind, mode, owner, and content and time, or target. ``times``: change times as well."""
+    """All below ``root``: kind, mode, owner, and content and time, or target. ``times``: change times as well."""
     found: dict[str, tuple[Any, ...]] = {}
     for path in sorted([root, *root.rglob("*")]):
         info = path.lstat()
@@ -127,7 +127,8 @@ class World:
     def sh(self, key: str) -> None:
         """Run one of the case's own snippets in the root; it has to succeed."""
         text = self.fill(self.case.data.get(key, ""))
-        done = subprocess.run(["sh", "-euc", text], cwd=self.root, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            ["sh", "-euc", text], cwd=self.root, capture_output=True, text=True, check=False, timeout=30)
         assert done.returncode == 0, f"`{key}` of the case exits {done.returncode}: {done.stderr}"
 
     def revealed(self, program: Program) -> Program:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ultraplan.shell import Program, Reply, library
+from ultraplan.shell import Program, Reply, library, quote
 
 _F_SETPIPE_SZ = 1031
 
@@ -40,9 +40,9 @@ class Executor:
     def run_killed(self, program: Program, after: int) -> bool:
         """Run it, and SIGKILL it with all its children once it has begun ``after`` commands; whether it got that far.
 
-        The shell traces its commands into a pipe that holds one line: it cannot run ahead of its reader.
+        The shell traces its commands into a pipe that holds one write: it cannot run ahead of its reader.
         """
-        return len(self._traced(program, after)) == after
+        return len(self._traced(program, after)) >= after
 
     def _traced(self, program: Program, after: int | None) -> list[bytes]:
         read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
@@ -51,14 +51,16 @@ class Executor:
             [*self.shell, str(self._script(program, "set -x\n"))], env=self._environment(), cwd=self.cwd,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=write_end, start_new_session=True)
         os.close(write_end)
-        begun: list[bytes] = []
-        while len(begun) != after and (line := os.read(read_end, 65536)):
-            begun.append(line)
-        if len(begun) == after:
+        begun: list[bytes] = [b""]  # the last one is not at its end yet: sh writes a line in pieces
+        while (after is None or len(begun) <= after) and (piece := os.read(read_end, 65536)):
+            first, *others = piece.split(b"\n")
+            begun[-1] += first
+            begun += others
+        if after is not None and len(begun) > after:
             os.killpg(process.pid, signal.SIGKILL)
         os.close(read_end)
         process.wait(timeout=60)
-        return begun
+        return begun[:-1]
 
     def _environment(self) -> dict[str, str]:
         return {"PATH": self.path, "UP_PRE": str(self.state / "op-1"), "UP_TMP": str(self.tmp), "LC_ALL": "C.UTF-8",
@@ -69,8 +71,8 @@ class Executor:
             content = upload.source if isinstance(upload.source, bytes) else upload.source.read_bytes()
             (self.tmp / upload.name).write_bytes(content)
         script = self.tmp / ".program"
-        text = f"{library()}\nPATH=$UP_PATH\n( umask 022\n{before}{program.text}\n) </dev/null\n"
-        script.write_text(text.replace("$UP_PATH", f"'{self.path}'"), encoding="utf-8")
+        text = f"{library()}\nPATH={quote(self.path)}\n( umask 022\n{before}{program.text}\n) </dev/null\n"
+        script.write_text(text, encoding="utf-8")
         return script
 
 

@@ -17,8 +17,11 @@ from ultraplan.shell import Program, literal, plain, quote
 from ultraplan.steps.base import Change
 from ultraplan.steps.params import build
 
-HOSTILE = ["-rf", "--", "-", " ", "a b", "$(touch pwned)", "`touch pwned`", "; touch pwned", "'", '"', "\\", "*", "?", "[a]",
-           "a\nb", "\n", "a\n", "~", "#", "é", "\udcff\udcfe", "\udcff\n", "%s", "\r", "\x1b[0m", "=", "\x01", "a\n\nb"]
+HOSTILE = [
+    "-rf", "--", "-", " ", "a b", "$(touch pwned)", "`touch pwned`", "; touch pwned", "'", '"', "\\", "*", "?", "[a]",
+    "a\nb", "\n", "a\n", "~", "#", "é", "\udcff\udcfe", "\udcff\n",
+    "%s", "\r", "\x1b[0m", "=", "\x01", "a\n\nb",
+]
 NAMES = st.one_of(
     st.sampled_from(HOSTILE),
     st.binary(min_size=1, max_size=40).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"0").replace(b"/", b"_"))),
@@ -68,7 +71,8 @@ def _fresh(host: Executor) -> Path:
 
 @FEW
 @given(folder=NAMES, name=NAMES, content=st.binary(max_size=200), old=st.none() | st.binary(max_size=50))
-def test_a_file_of_any_name_and_content(host: Executor, folder: str, name: str, content: bytes, old: bytes | None) -> None:
+def test_a_file_of_any_name_and_content(
+        host: Executor, folder: str, name: str, content: bytes, old: bytes | None) -> None:
     above = _fresh(host) / folder
     above.mkdir()
     if old is not None and old != content:

@@ -1,9 +1,10 @@
-"""A program that is killed (SIGKILL) after any of its commands is followed by itself or by its reverse, to the right end."""
+"""Whatever of its commands a program is killed at (SIGKILL), it or its reverse, run after it, ends right."""
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,57 +17,40 @@ from ultraplan.steps.base import Change
 _OTHER_FILE_SYSTEM = Path("/dev/shm")
 
 CASES = [case for case in cases() if case.data.get("kill")]
-_HARMLESS = re.compile(r"\+ (\[|read|test|case|set|umask|shift|command|return|true|cd|local|\w+=)")
+_HARMLESS = re.compile(r"\+ (\[|read|test|case|set|umask|shift|command|return|true|cd|local|break|up_\w+|\w+=)")
 SOME, ALL = 5, pytest.param(10_000, marks=pytest.mark.long)
 STATES = ("same file system", "other file system")
 
 
 class Killing:
-    """Worlds of one case, made anew for each kill."""
+    """Worlds of one case, made anew for each kill. ``states``: where their state folders go, None for beside them."""
 
-    def __init__(self, case: Case, base: Path, state: str) -> None:
-        self.case, self.base, self.made, self.other = case, base, 0, state == "other file system"
+    def __init__(self, case: Case, base: Path, states: Path | None) -> None:
+        self.case, self.base, self.states, self.made = case, base, states, 0
 
     def world(self) -> tuple[World, Change]:
         """A fresh world, and the change to be done in it."""
         self.made += 1
-        place = self.base / str(self.made)
-        state = None
-        if self.other:
-            state = _OTHER_FILE_SYSTEM / f"ultraplan-{os.getpid()}-{self.base.name}-{self.made}"
-        world = World(self.case, place, ("dash",), "/usr/sbin:/usr/bin:/sbin:/bin", state)
+        state = None if self.states is None else self.states / str(self.made)
+        world = World(self.case, self.base / str(self.made), ("dash",), "/usr/sbin:/usr/bin:/sbin:/bin", state)
         change = world.decide()
         assert change is not None
         assert change.forward is not None
         return world, change
 
-    def ends(self) -> None:
-        """Remove what lies outside the test's own folder."""
-        if self.other:
-            for number in range(1, self.made + 1):
-                _remove(_OTHER_FILE_SYSTEM / f"ultraplan-{os.getpid()}-{self.base.name}-{number}")
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
-        for entry in folder.iterdir():
-            _remove(entry)
-        folder.rmdir()
-    elif folder.exists() or folder.is_symlink():
-        folder.unlink()
-
 
 @pytest.fixture(params=STATES)
-def killing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Killing]:
-    case = request.getfixturevalue("case")
+def killing(request: pytest.FixtureRequest, case: Case, tmp_path: Path) -> Iterator[Killing]:
+    """Worlds with their state on the one or the other file system."""
     if "root" in case.data.get("needs", ()) and os.geteuid() != 0:
         pytest.skip("needs root")
-    if request.param == "other file system" and (
-            not _OTHER_FILE_SYSTEM.is_dir() or _OTHER_FILE_SYSTEM.stat().st_dev == tmp_path.stat().st_dev):
+    if request.param == "same file system":
+        yield Killing(case, tmp_path, None)
+        return
+    if not _OTHER_FILE_SYSTEM.is_dir() or _OTHER_FILE_SYSTEM.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")
-    worlds = Killing(case, tmp_path, request.param)
-    yield worlds
-    worlds.ends()
+    with tempfile.TemporaryDirectory(prefix="ultraplan-", dir=_OTHER_FILE_SYSTEM) as states:
+        yield Killing(case, tmp_path, Path(states))
 
 
 def _points(world: World, program: Program | None, most: int) -> list[int]:

@@ -170,7 +170,7 @@ class LineParams(EditParams):
 
     line: Annotated[str | None, Meta(description="The line, without its end")] = None
     regexp: Annotated[Regex | None, Meta(description=(
-        "Replaces the last line that it matches (`state: absent`: removes all it matches); else the line is added"))] = None
+        "Replaces the last line that it matches (`state: absent`: removes all); else it is added"))] = None
     firstmatch: Annotated[bool, Meta(description="The first line that matches counts, not the last")] = False
     backrefs: Annotated[bool, Meta(description=(
         r"Fill groups of the match (\1, \g<name>) into the line; nothing is done without a match"))] = False
