@@ -9,7 +9,7 @@ import shutil
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,8 +28,8 @@ Content = Callable[[str], BinaryIO]
 class Wish:
     """A tree that is to be at ``root`` (tidy, absolute, not ``/``) on a host.
 
-    ``owner`` and ``group`` as the step was given them; None leaves those of what is there. ``folder_modes``: whether
-    folders that are there get the mode wanted, too. ``delete``: whether what is not in ``tree`` (and not ``exclude``d)
+    ``owner`` and ``group`` as the step was given them; None leaves those of what is there. ``free``: folders whose
+    mode is that of the tree only where they are new. ``delete``: whether what is not in ``tree`` (and not ``exclude``d)
     is removed, and what is of another kind replaced.
     """
 
@@ -38,7 +38,7 @@ class Wish:
     content: Content
     owner: str | None = None
     group: str | None = None
-    folder_modes: bool = False
+    free: Collection[str] = ()
     delete: bool = False
     exclude: Sequence[str] = ()
 
@@ -135,7 +135,7 @@ def _above(name: str) -> list[str]:
 
 def _wanted_access(wish: Wish, name: str) -> Entry:
     entry = wish.entry(name)
-    return replace(entry, mode=None) if entry.kind == "folder" and not wish.folder_modes else entry
+    return replace(entry, mode=None) if name in wish.free else entry
 
 
 def _mode(wish: Wish, name: str, found: Tree) -> int | None:
@@ -233,7 +233,7 @@ def known_accounts(owner: str | None, group: str | None) -> str:
 
 
 @cache
-def _scratch() -> Path:
+def scratch() -> Path:
     """A folder for what is packed, which goes when the program ends."""
     folder = Path(tempfile.mkdtemp(prefix="ultraplan-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -246,9 +246,9 @@ def _pack(wish: Wish, stage: Mapping[str, str], names: Sequence[str], owners: Ma
     described = "\0".join(
         f"{info.get_info()}{wish.tree[name].sha256}{wish.root}" for name, info in infos)
     digest = hashlib.sha256(described.encode("utf-8", "surrogateescape")).hexdigest()
-    packed = _scratch() / f"tree-{digest[:32]}.tar"
+    packed = scratch() / f"tree-{digest[:32]}.tar"
     if not packed.exists():
-        handle, partial = tempfile.mkstemp(dir=_scratch())  # 0600
+        handle, partial = tempfile.mkstemp(dir=scratch())  # 0600
         with os.fdopen(handle, "wb") as sink, tarfile.open(fileobj=sink, mode="w", format=tarfile.GNU_FORMAT,
                                                            errors="surrogateescape") as tar:
             for name, info in infos:
@@ -264,7 +264,7 @@ def _pack(wish: Wish, stage: Mapping[str, str], names: Sequence[str], owners: Ma
 def _member(wish: Wish, name: str, staged: str, numbers: str | None) -> tarfile.TarInfo:
     entry = wish.tree[name]
     info = tarfile.TarInfo(staged)
-    info.mode = entry.mode if entry.mode is not None else 0o777
+    info.mode = entry.mode if entry.mode is not None else 0o777  # a link
     uid, _, gid = (numbers or "0:0").partition(":")
     info.uid, info.gid = int(uid), int(gid)
     if wish.owner is not None:

@@ -98,13 +98,14 @@ def summed(wish: Wish) -> dict[str, Any]:
 
 def _wish(params: CopyParams) -> Wish:
     tree = with_modes(of_folder(params.source.name, params.source.path, params.exclude), params.mode, params.dir_mode)
+    free = {name for name, entry in tree.items() if entry.kind == "folder"} if params.dir_mode is None else ()
     source = params.source.path.resolve()
 
     def content(name: str) -> BinaryIO:
         return (source / name if name else source).open("rb")
 
     return Wish(root=root_of(params.path), tree=tree, content=content, owner=params.owner, group=params.group,
-                folder_modes=params.dir_mode is not None, delete=params.delete, exclude=params.exclude)
+                free=free, delete=params.delete, exclude=params.exclude)
 
 
 def with_modes(tree: Mapping[str, Entry], mode: str | None, dir_mode: str | None) -> dict[str, Entry]:
