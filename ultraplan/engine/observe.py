@@ -177,7 +177,9 @@ class Observer:
             because=because, summary=change.summary, diff=change.diff, before=before, down=change.down,
             way_back=_way_back(resolved))
         unknown = Unknown(node.id)
-        outputs: Any = change.outputs if change.outputs is not None else unknown
+        outputs: Any = unknown
+        if change.outputs is not None:  # what the type could not foretell is known only after the step
+            outputs = {**dict.fromkeys(resolved.type.outputs_doc, unknown), **change.outputs}
         return prediction, Result("changed", True, outputs) if not because else Result(unknown, unknown, outputs)
 
     def _check(self, node: Node, host: str, resolved: Resolved) -> tuple[Prediction, Result]:
