@@ -6,6 +6,9 @@ Its ninth step fails on hosts that have the file `BROKEN`, after it has changed 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.acceptance.world import COUNTER, World
 
@@ -83,3 +86,9 @@ def prepare(world: World) -> Path:
     world.write("release/VERSION", "version 2.0\n")
     (world.folder / "release/bin/link").symlink_to("app")
     return world.plan(STEPS)
+
+
+def steps() -> list[dict[str, Any]]:
+    """The twelve steps as values."""
+    listed: list[dict[str, Any]] = yaml.safe_load(STEPS)
+    return listed
