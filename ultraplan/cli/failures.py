@@ -43,6 +43,7 @@ def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
     from ultraplan.journal.base import JournalError, LeaseLost, Locked
     from ultraplan.language.errors import SourceError
     from ultraplan.secrets import SecretError
+    from ultraplan.steps.registry import BadStepPackage
     from ultraplan.transport.base import TransportError
 
     match error:
@@ -67,6 +68,8 @@ def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
         case PatternError():
             hint = f"\n{error.hint}" if getattr(error, "hint", None) else ""
             return USAGE, "pattern", f"{error}{hint}", {}
+        case BadStepPackage():
+            return USAGE, "package", f"{error}\nuninstall or repair it; nothing was touched", {}
         case NotPossible() | NotASavedPlan():
             return USAGE, "usage", str(error), {}
         case JournalError() | SecretError():

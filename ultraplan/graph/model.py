@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from ultraplan.inventory.model import Inventory
 from ultraplan.language.document import Document, Scope, Step, Strategy
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Graph:
 
     def dag(self) -> nx.DiGraph[str]:
         """The graph as networkx has it: an edge from what is waited for to what waits."""
+        import networkx as nx
+
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(self.nodes)
         graph.add_edges_from((need, node.id) for node in self.nodes.values() for need in node.needs)
