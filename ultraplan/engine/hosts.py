@@ -100,7 +100,7 @@ class HostSession:
     # -- looking ------------------------------------------------------------------------------------------------
 
     def facts(self, account: Account | None = None) -> Mapping[str, str]:
-        """The host's facts, asked once: hostname, fqdn, os, os_version, kernel, arch, user, uid, home, shell, boot."""
+        """The host's facts, asked once: hostname, os, os_version, kernel, arch, user, uid, home, shell, boot."""
         with self._lock:
             if account not in self._facts:
                 self.look([], account)
@@ -179,6 +179,14 @@ class HostSession:
             with self._shell(account) as shell:
                 shell.run(f"rm -rf -- {target}", timeout=LOOK_TIMEOUT)
 
+    def remove(self, run: str, account: Account | None = None) -> None:
+        """Remove all that a run left for ``account``: receipts and pre-images. There is no way back afterwards."""
+        target = quote(f"{self._root(account)}/runs/{run}")
+        with self._shell(account) as shell:
+            reply = shell.run(f"rm -rf -- {target}", timeout=LOOK_TIMEOUT)
+        if reply.exit != 0:
+            raise Unusable(self.name, neutral(reply.error_text).strip())
+
     # -- inside -------------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -196,9 +204,7 @@ class HostSession:
         """The run's place on the host, made and fenced when first asked for."""
         with self._lock:
             if account not in self._places:
-                root = self._state_dir or self.facts(account)["state"]
-                if self._state_dir and account is not None:
-                    root = f"{root}/as-{account.user}"
+                root = self._root(account)
                 key = host_key(self.name)
                 with self._shell(account) as shell:
                     opened = shell.run(f"up_open {join([root, here.run, str(here.epoch), key])}", timeout=LOOK_TIMEOUT)
@@ -208,6 +214,12 @@ class HostSession:
                 prefix = f"UP={quote(root)} UP_HOST={key} UP_RUN={quote(folder)} UP_TMP={quote(folder + '/tmp')}\n"
                 self._places[account] = _Place(folder, prefix)
             return self._places[account]
+
+    def _root(self, account: Account | None) -> str:
+        """The account's state directory on the host."""
+        if self._state_dir is None:
+            return self.facts(account)["state"]
+        return self._state_dir if account is None else f"{self._state_dir}/as-{account.user}"
 
     def _upload(self, uploads: Sequence[Upload], place: _Place, account: Account | None) -> None:
         for upload in uploads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ultraplan.engine.job import Job, know_secrets, user
 from ultraplan.engine.observe import Observer
 from ultraplan.engine.operations import op_id
 from ultraplan.engine.plan import Action, Certainty, Key, Plan
+from ultraplan.engine.resolve import account_of
 from ultraplan.engine.run import Listener, Run, Telling
 from ultraplan.engine.settings import Settings
 from ultraplan.engine.shape import shape_of
@@ -72,7 +74,8 @@ def apply(job: Job, plan: Plan, store: Store, watch: Watch) -> RunClosed:
         store.create(job.name.id, bundle.pack(job, promises), lease)
         run = _run(job, store, lease, promises, watch)
         run.write(RunOpened(plan=job.graph.document.name, digests=dict(plan.digests), epoch=lease.epoch,
-                            hosts=list(job.graph.hosts), version=__version__, user=user()))
+                            hosts=list(job.graph.hosts), version=__version__, user=user(),
+                            objectives={name: float(time) for name, time in job.graph.document.objectives.items()}))
         return _drive(run, watch)
     finally:
         store.release(lease)
@@ -93,6 +96,30 @@ def resume(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunCl
 def rollback(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
     """Undo a run: one that was interrupted, or one that is finished."""
     return _go_on(run_id, settings, store, watch, "rollback")
+
+
+def prune(run_id: str, settings: Settings, store: Store) -> list[str]:
+    """Forget a closed run: its receipts and pre-images on the hosts, then its journal. Gives what could not be removed
+    from hosts, a line each; the journal is kept then, so that it can be tried again. Raises `JournalError`."""
+    if next((one.status for one in store.runs() if one.run == run_id), "open") == "open":
+        raise NotPossible("this run is open; resume or roll it back first")
+    job, _ = bundle.unpack(store.bundle(run_id), settings)
+    left = []
+    try:
+        for host in job.graph.hosts:
+            where = job.fleet.host(host)
+            accounts = {account_of(node.step.become, where) for node in job.graph.nodes.values() if host in node.hosts}
+            for account in accounts:
+                try:
+                    job.fleet.session(host).remove(run_id, account)
+                except TransportError as error:
+                    left.append(f"{host}: {error}")
+    finally:
+        job.close()
+    if not left:
+        store.prune(run_id)
+        shutil.rmtree(settings.state / "runs" / run_id, ignore_errors=True)
+    return left
 
 
 def resolve(run_id: str, op: str, done: bool, settings: Settings, store: Store) -> tuple[str, str]:

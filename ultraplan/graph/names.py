@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BUILTIN_FACTS = ("hostname", "fqdn", "os", "os_version", "kernel", "arch", "user", "uid", "home", "shell", "boot")
+BUILTIN_FACTS = ("hostname", "os", "os_version", "kernel", "arch", "user", "uid", "home", "shell", "boot")
 """``facts.NAME`` that each host gives without a step that sets it."""
 
 HOST = ("name", "address", "groups", "vars")

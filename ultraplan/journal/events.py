@@ -18,7 +18,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class RunOpened(Event, frozen=True, kw_only=True, tag="run_opened"):
-    """This run holds the locks, at this epoch. ``digests``: of sources, inventory, inputs and the plan."""
+    """This run holds the locks, at this epoch. ``digests``: of sources, inventory, inputs and the plan.
+    ``objectives``: rto and rpo in seconds, where the plan states them."""
 
     plan: str
     digests: dict[str, str]
@@ -26,7 +27,7 @@ class RunOpened(Event, frozen=True, kw_only=True, tag="run_opened"):
     hosts: list[str]
     version: str
     user: str = ""
-    comment: str = ""
+    objectives: dict[str, float] = {}
 
 
 class TakenOver(Event, frozen=True, kw_only=True, tag="taken_over"):
