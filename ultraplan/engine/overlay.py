@@ -15,6 +15,7 @@ class _Pending:
 
     node: str
     kind: str
+    resources: tuple[str, ...]
     touches: tuple[str, ...] | None
     after: Mapping[str, Any] | None
 
@@ -27,18 +28,17 @@ class Overlay:
 
     def anything(self, node: str, host: str) -> None:
         """``node`` would run something that can reach anything on ``host``."""
-        self._pending.setdefault(host, []).append(_Pending(node, "", None, None))
+        self._pending.setdefault(host, []).append(_Pending(node, "", (), None, None))
 
     def change(self, node: str, host: str, kind: str, touched: tuple[str, ...], change: Change) -> None:
         """``node`` would make ``change`` to ``touched`` on ``host``."""
         self._pending.setdefault(host, []).append(
-            _Pending(node, kind, tuple(dict.fromkeys((*touched, *change.touches))), change.after))
+            _Pending(node, kind, touched, change.touches or touched, change.after))
 
     def expected(self, host: str, kind: str, touched: tuple[str, ...]) -> tuple[Mapping[str, Any], str] | None:
         """The facts that the last earlier step of the same type leaves, and that step; None where there is none."""
         for pending in reversed(self._pending.get(host, [])):
-            if pending.kind == kind and pending.after is not None and pending.touches is not None \
-                    and set(touched) <= set(pending.touches):
+            if pending.kind == kind and pending.after is not None and set(touched) <= set(pending.resources):
                 return pending.after, pending.node
         return None
 

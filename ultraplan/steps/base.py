@@ -124,7 +124,7 @@ class StepType(ABC, Generic[P]):
         return []
 
     def resources(self, params: P) -> tuple[str, ...]:
-        """What it reads or changes (``path:/etc/x``, ``service:nginx``)."""
+        """What it reads or changes: ``path:/etc/x``, ``tree:/srv/app`` (all below it, too), ``service:nginx``."""
         return ()
 
 
@@ -213,9 +213,3 @@ class ControllerStep(StepType[P]):
     def undo(self, params: P, state: State, context: Context) -> None:
         """For REVERSIBLE ones: put back what `act` changed; ``state`` is from before. Raises `StepFailed`."""
         raise StepFailed(f"{self.name} has no way back of its own")
-
-
-class FileReader(Protocol):
-    """Reads the plan's own files (templates, sources), relative to the plan file; what is read becomes part of the plan's digest."""
-
-    def __call__(self, path: str) -> bytes: ...

@@ -223,7 +223,7 @@ class AbsentStep(HostStep[AbsentParams]):
 
     def resources(self, params: AbsentParams) -> tuple[str, ...]:
         """The path."""
-        return (f"path:{tidy(params.path)}",)
+        return (f"{'tree' if params.recursive else 'path'}:{tidy(params.path)}",)
 
     def probe(self, params: AbsentParams) -> Program:
         """One look, with the content of a small file."""
@@ -270,7 +270,7 @@ class AbsentStep(HostStep[AbsentParams]):
             reverse=Program(f"up_return {at}\n"),
             after={"kind": "absent"},
             outputs={"path": path},
-            touches=(f"path:{path}",),
+            touches=self.resources(params),
         )
 
     def outputs(self, params: AbsentParams, state: State, reply: Reply | None) -> Mapping[str, Any]:
