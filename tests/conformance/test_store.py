@@ -247,6 +247,18 @@ def test_epochs_only_grow_over_the_whole_store(place: Place) -> None:
     assert epochs == sorted(set(epochs))
 
 
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_new_store_has_higher_epochs_than_one_that_was_lost(kind: str, tmp_path: Path) -> None:
+    first = PLACES[kind](tmp_path / "lost")()
+    for n in range(5):
+        last = first.acquire(["a"], f"r{n}", ME, 30)
+        first.release(last)
+    first.close()
+    second = PLACES[kind](tmp_path / "new")()
+    assert second.acquire(["a"], "r1", ME, 30).epoch > last.epoch
+    second.close()
+
+
 def test_released_locks_can_be_taken_at_once_and_releasing_twice_is_fine(store: Store) -> None:
     first = store.acquire(["a"], "r1", ME, 30)
     store.release(first)

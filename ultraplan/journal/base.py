@@ -35,7 +35,8 @@ class LeaseLost(JournalError):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Locks held together. ``epoch`` is the fencing token: higher than that of any lease before it in this store."""
+    """Locks held together. ``epoch`` is the fencing token: higher than that of any lease before it in this store,
+    and, as far as clocks agree, in any other."""
 
     names: tuple[str, ...]
     run: str

@@ -1,5 +1,9 @@
 """Locks in the SQLite store: leases with an epoch that only ever grows.
 
+An epoch is the time in milliseconds, or the one after the last where that is more: hosts remember the highest epoch
+they saw, and must not turn away a store that is newer than the one it came from (after a lost journal, on another
+machine).
+
 A row of ``leases`` is there until somebody takes over one of its names; a lease without a row is lost. A
 released one keeps its row (``held`` 0), so that it may write until somebody else came after it.
 """
@@ -64,8 +68,9 @@ def acquire(
     db.execute("DELETE FROM leases WHERE epoch IN"
                " (SELECT epoch FROM locks WHERE name IN (SELECT value FROM json_each(?)))", (listed,))
     (epoch,) = db.execute(
-        "INSERT INTO leases (run, holder, ttl, held, renewed, boot, ticks) VALUES (?, ?, ?, 1, ?, ?, ?)"
-        " RETURNING epoch", (run, holder, ttl, at.wall, at.boot, at.ticks)).fetchone()
+        "INSERT INTO leases (epoch, run, holder, ttl, held, renewed, boot, ticks) VALUES"
+        " (max(?, 1 + (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'leases')), ?, ?, ?, 1, ?, ?, ?)"
+        " RETURNING epoch", (int(at.wall * 1000), run, holder, ttl, at.wall, at.boot, at.ticks)).fetchone()
     db.executemany("INSERT OR REPLACE INTO locks VALUES (?, ?)", [(name, epoch) for name in wanted])
     return Lease(wanted, run, holder, epoch, ttl)
 

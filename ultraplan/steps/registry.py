@@ -21,6 +21,10 @@ _FAMILIES = (
 )
 
 
+class BadStepPackage(Exception):
+    """An installed package's step type cannot be used; the message says which package's, and why."""
+
+
 class Registry(Mapping[str, StepType[Any]]):
     """Step types by name, in a stable order."""
 
@@ -44,14 +48,29 @@ class Registry(Mapping[str, StepType[Any]]):
 def registry() -> Registry:
     """The built-in step types (each family module's ``STEPS``) and the installed ones.
 
-    Raises ValueError where an installed package's step has the name of a built-in one.
+    Raises `BadStepPackage` where an installed one cannot be loaded, or has a name that is taken.
     """
     types: dict[str, StepType[Any]] = {}
     for family in _FAMILIES:
         for kind in import_module(family).STEPS:
             types[kind.name] = kind()
+    owners = dict.fromkeys(types, "ultraplan")
     for point in metadata.entry_points(group=GROUP):
+        package = point.dist.name if point.dist is not None else point.value
         if point.name in types:
-            raise ValueError(f"the step type {point.name!r} of {point.value} exists already")
-        types[point.name] = point.load()()
+            raise BadStepPackage(f"two packages bring a step type {point.name!r}: {owners[point.name]} and {package}")
+        types[point.name] = _load(point, package)
+        owners[point.name] = package
     return Registry(types)
+
+
+def _load(point: metadata.EntryPoint, package: str) -> StepType[Any]:
+    try:
+        kind = point.load()()
+    except Exception as error:  # another package's code may raise anything
+        raise BadStepPackage(f"the step type {point.name!r} of the package {package} cannot be loaded from "
+                             f"{point.value}: {type(error).__name__}: {error}") from error
+    if not isinstance(kind, StepType) or kind.name != point.name:
+        raise BadStepPackage(f"the package {package} gives the name {point.name!r} to {point.value}, which is no step "
+                             "type of that name")
+    return kind
