@@ -41,8 +41,7 @@ up_facts() {
 
 # up_open DIR RUN EPOCH HOST: makes the run's folders and raises the host's epoch. Exit 98: a higher epoch was here.
 up_open() {
-  umask 077
-  mkdir -p -- "$1/runs/$2/tmp" || return 1
+  ( umask 022; mkdir -p -- "${1%/*}" ) && umask 077 && mkdir -p -- "$1/runs/$2/tmp" || return 1
   up_e=0
   [ ! -s "$1/epoch.$4" ] || read -r up_e <"$1/epoch.$4"
   if [ "$up_e" -gt "$3" ]; then
