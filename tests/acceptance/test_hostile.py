@@ -86,6 +86,7 @@ def test_values_in_every_step_are_data_and_arrive_byte_for_byte(world: Callable[
     odd = "$(touch PWNED) ; touch 'PWNED"
     here.write("inputs.yaml", yaml.safe_dump({"name": odd}))
     here.lab.path(host, f"/srv/here/{odd}").mkdir(parents=True)
+    here.sh("mkdir -p /var/lib")  # what the state folder needs above it stays
     before = here.trees()
 
     here.apply(plan, "-e", "@inputs.yaml").expect(0)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance import upgrade
-from tests.acceptance.world import World, differences
+from tests.acceptance.world import STATE, World, differences
 
 pytestmark = pytest.mark.lab
 
@@ -26,12 +26,13 @@ def test_hosts_are_as_before_when_the_ninth_of_twelve_steps_fails_on_one(
     done = here.apply(plan).expect(1)
 
     assert differences(before, here.trees()) == []
+    run, = here.journal()
     assert f"cause: check on {broken}: exit code 1" in done.out
     for host in here.hosts:
         assert f"undone on {host}: {', '.join(BACKWARDS)}" in done.out
         assert here.counts(host) == {"migrate": 1, "unmigrate": 1, "check": 1, "uncheck": 1}
         assert here.lab.sh(host, "ps | grep '[s]leep 86400'", check=False).stdout == ""
-        assert here.lab.sh(host, "ls /var/lib/ultraplan/runs").stdout == ""
+        assert not here.lab.path(host, f"{STATE}/runs/{run}").exists()
 
 
 def test_the_report_for_programs_says_what_was_undone_where(world: Callable[..., World]) -> None:

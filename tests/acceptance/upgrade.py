@@ -16,7 +16,7 @@ BROKEN = "/srv/broken"
 
 BEFORE = f"""
 umask 022
-mkdir -p /srv/app/releases/1.0/bin /srv/app/cache/deep/er /srv/app/run /etc/app
+mkdir -p /var/lib /srv/app/releases/1.0/bin /srv/app/cache/deep/er /srv/app/run /etc/app
 printf 'version 1.0\\n' >/srv/app/releases/1.0/VERSION
 printf '#!/bin/sh\\necho 1.0\\n' >/srv/app/releases/1.0/bin/app
 chmod 4755 /srv/app/releases/1.0/bin/app
