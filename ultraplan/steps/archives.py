@@ -15,12 +15,12 @@ from ultraplan.shell import Program, Reply, join, quote
 from ultraplan.steps import treechange
 from ultraplan.steps.base import Change, FieldDiff, HostStep, State, StepFailed
 from ultraplan.steps.listings import Listing
-from ultraplan.steps.manifests import look, read, storable
+from ultraplan.steps.manifests import Patterns, look, read, root_of, storable
 from ultraplan.steps.params import AbsolutePath, Mode, SourceFile
 from ultraplan.steps.pathstate import Group, Owner, size_text, slash_mistake, tidy
 from ultraplan.steps.tarballs import FORMATS, format_of, of_archive
 from ultraplan.steps.treechange import Wish, known_accounts
-from ultraplan.steps.trees import Patterns, root_of, summed
+from ultraplan.steps.trees import summed
 
 _ENDINGS = ", ".join(FORMATS)
 
@@ -63,7 +63,7 @@ class ArchiveStep(HostStep[ArchiveParams]):
         return slash_mistake(raw, "dest") + _format_mistake(raw, "dest")
 
     def resources(self, params: ArchiveParams) -> tuple[str, ...]:
-        return (*(f"path:{tidy(path)}" for path in _paths(params)), f"path:{tidy(params.dest)}")
+        return (*(f"tree:{tidy(path)}" for path in _paths(params)), f"path:{tidy(params.dest)}")
 
     def probe(self, params: ArchiveParams) -> Program:
         every = "1" if params.force else ""
@@ -202,7 +202,8 @@ class UnarchiveStep(HostStep[UnarchiveParams]):
         return mistakes if given else [((), "needs `source` (beside the plan) or `src` (on the host)")]
 
     def resources(self, params: UnarchiveParams) -> tuple[str, ...]:
-        return tuple(f"path:{tidy(path)}" for path in (params.src, params.dest) if path is not None)
+        archive = () if params.src is None else (f"path:{tidy(params.src)}",)
+        return (*archive, f"tree:{tidy(params.dest)}")
 
     def probe(self, params: UnarchiveParams) -> Program:
         dest = root_of(params.dest)
@@ -259,8 +260,8 @@ class UnarchiveStep(HostStep[UnarchiveParams]):
             unpack += " && up_tar_links"
         replaced = params.delete or facts["dest"] == "absent"
         entries = f'"$1" put {quote(dest)} x' if replaced else 'up_tree_walk "$1" ""'
-        if params.delete:
-            unpack += f" && up_tar_like {quote(dest)}"
+        if params.delete and listing.access is not None:
+            unpack += f" && up_tar_like {listing.access}"
         text = (f"{known_accounts(params.owner, params.group)}up_tree_stage() {{ {unpack}; }}\n"
                 f"up_tree_entries() {{ {entries}; }}\nup_tree_apply {quote(dest)}\n")
         return Change(

@@ -34,9 +34,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """An archive and a folder. ``dest``: absent, folder, link or other. ``present``: whether the archive is there.
-    ``differs``: names that the folder does not have, or has otherwise. ``extra``: what only the folder has (where that
-    was asked). ``stripped``: whether tar itself took something off the names."""
+    """An archive and a folder.
+
+    ``dest``: absent, folder (``access``: its mode and numeric owner), link or other. ``present``: whether the archive
+    is there. ``differs``: names that the folder does not have, or has otherwise. ``extra``: what only the folder has
+    (where that was asked). ``stripped``: whether tar itself took something off the names.
+    """
 
     dest: str
     present: bool
@@ -47,6 +50,7 @@ class Listing:
     src: str
     strip: int
     digest: str
+    access: str | None
 
     @classmethod
     def read(cls, reply: Reply, src: str, strip: int) -> Listing:
@@ -70,7 +74,8 @@ class Listing:
                 extra.append(name)
         return cls(
             told.get("dest", "absent"), told.get("archive") != "absent", members, tuple(differs), tuple(sorted(extra)),
-            b"emoving leading" in reply.stderr, src, strip, hashlib.sha256(lines).hexdigest())
+            b"emoving leading" in reply.stderr, src, strip, hashlib.sha256(lines).hexdigest(),
+            _access(told.get("access")))
 
     def refuse(self, outside_links: bool) -> None:
         """Raises `StepFailed` for what is never unpacked."""
@@ -115,6 +120,10 @@ class Listing:
         rows += [FieldDiff(storable(name), "not in the archive", None) for name in self.extra]
         left = len(rows) - _SHOWN
         return tuple(rows[:_SHOWN]) + ((FieldDiff(f"{left} more", "differ", None),) if left > 0 else ())
+
+
+def _access(told: str | None) -> str | None:
+    return told if told is not None and re.fullmatch(r"[0-7]+ \d+:\d+", told) else None
 
 
 def _members(lines: bytes, gnu: bool) -> Iterator[Member]:

@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ultraplan.secrets import neutral
 from ultraplan.shell import Program, Reply, join, plain, quote
 from ultraplan.steps.base import StepFailed
-from ultraplan.steps.pathstate import size_text
+from ultraplan.steps.pathstate import size_text, tidy
 
 _CHUNK = 32 * 1024
 """Bytes of names in one call of the host's library; argument lists have limits."""
@@ -74,8 +76,21 @@ class Entry:
         return [self.kind, mode, self.owner, self.group, self.sha256 or target]
 
 
+Patterns = Annotated[list[str], Meta(description=(
+    "Shell patterns of what to leave alone: with a slash, of the whole name below the root (`var/*.log`), without, of "
+    "any file or folder (`*.pyc`)"))]
+"""The `exclude` parameter of steps about trees; see `excluded`."""
+
 Tree = Mapping[str, Entry]
 """Names to entries, folders before what is in them."""
+
+
+def root_of(path: str) -> str:
+    """``path`` tidied, as the root of a tree; raises `StepFailed` for ``/`` and for ``..`` in it."""
+    root = tidy(path)
+    if root == "/" or ".." in root.split("/"):
+        raise StepFailed(f"{path} cannot be the root of a tree: it has to be below /, and without `..`")
+    return root
 
 
 def storable(name: str) -> str:
@@ -136,6 +151,13 @@ def _digest(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 
 
 # -- on a host --------------------------------------------------------------------------------------------------------
+
+def contents(root: str) -> Program:
+    """A program that tells about all that is at and below ``root``, digests and targets included; for `read`."""
+    folder, _, base = root.rpartition("/")
+    name = quote(f".//{base}")
+    return Program(f"cd {quote(folder or '/')} 2>/dev/null || exit 0\nup_tree_all {name} && up_tree_contents {name}\n")
+
 
 def look(root: str, names: Iterable[str], *, everything: bool) -> Program:
     """A program that tells about ``names`` below ``root`` (tidy, absolute), with ``everything`` also what else is

@@ -11,23 +11,12 @@ from msgspec import Meta
 from ultraplan.language.values import parse_mode
 from ultraplan.shell import Program, Reply
 from ultraplan.steps import treechange
-from ultraplan.steps.base import Change, HostStep, State, StepFailed
-from ultraplan.steps.manifests import Entry, look, of_folder, read
+from ultraplan.steps.base import Change, HostStep, State
+from ultraplan.steps.fetching import FetchStep
+from ultraplan.steps.manifests import Entry, Patterns, look, of_folder, read, root_of
 from ultraplan.steps.params import AbsolutePath, Mode, SourceFile
 from ultraplan.steps.pathstate import Group, Owner, slash_mistake, tidy
 from ultraplan.steps.treechange import Wish
-
-Patterns = Annotated[list[str], Meta(description=(
-    "Shell patterns of what to leave alone: with a slash, of the whole name below the root (`var/*.log`), without, of "
-    "any file or folder (`*.pyc`)"))]
-
-
-def root_of(path: str) -> str:
-    """``path`` tidied, as the root of a tree; raises `StepFailed` for ``/`` and for ``..`` in it."""
-    root = tidy(path)
-    if root == "/" or ".." in root.split("/"):
-        raise StepFailed(f"{path} cannot be the root of a tree: it has to be below /, and without `..`")
-    return root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +60,7 @@ class CopyStep(HostStep[CopyParams]):
         return slash_mistake(raw) if str(raw.get("path", "")).strip("/") else []
 
     def resources(self, params: CopyParams) -> tuple[str, ...]:
-        return (f"path:{tidy(params.path)}",)
+        return (f"tree:{tidy(params.path)}",)
 
     def probe(self, params: CopyParams) -> Program:
         wish = _wish(params)
@@ -117,4 +106,4 @@ def with_modes(tree: Mapping[str, Entry], mode: str | None, dir_mode: str | None
     }
 
 
-STEPS = (CopyStep,)
+STEPS = (CopyStep, FetchStep)

@@ -160,3 +160,12 @@ up_tree_clear() {
   # Without a digest, what is at up_path is what was there: nothing had come yet.
   if [ -e "$UP_PRE.names" ] || [ -e "$UP_PRE.gone" ]; then rm -rf -- "$up_path" || exit 1; fi
 }
+
+# up_tree_contents NAME: the sections that up_tree_all lacks, of all files and links at and below NAME.
+up_tree_contents() {
+  up_there "$1" || return 0
+  printf '\n//sum\n'
+  find "$1" -type f -exec sha256sum {} + || return
+  printf '\n//link\n'
+  find "$1" -type l -exec sh -c 'for up_l; do printf "%s\0" "$up_l" && readlink -n "$up_l" && printf "\0"; done' sh {} +
+}

@@ -36,7 +36,8 @@ up_tar_count() {
 
 # up_tar_look FILE FORMAT DEST STRIP OWNER GROUP ALL: what is in FILE and how what is at DEST differs from it.
 up_tar_look() {
-  if [ -L "$3" ]; then echo dest=link; elif [ -d "$3" ]; then echo dest=folder; elif [ -e "$3" ]; then echo dest=other
+  if [ -L "$3" ]; then echo dest=link; elif [ -d "$3" ]; then stat -c 'dest=folder
+access=0%a %u:%g' "$3"; elif [ -e "$3" ]; then echo dest=other
   else echo dest=absent; fi
   if [ ! -f "$1" ]; then echo archive=absent; return; fi
   up_tar_sound "$1" "$2"
@@ -158,12 +159,8 @@ up_tar_links() {
   [ -z "$up_out" ] || up_fail "symbolic links of the archive lead out of it (\`outside_links: true\` allows that): $up_out"
 }
 
-# up_tar_like DEST: the folder in the stage gets mode and owner of the one that it replaces.
-up_tar_like() {
-  [ -d "$1" ] || return 0
-  up_have=$(stat -c '0%a %u:%g' -- "$1") || exit 1
-  chown -- "${up_have#* }" "$up_tmp/x" && chmod -- "${up_have% *}" "$up_tmp/x"
-}
+# up_tar_like MODE OWNER: the folder in the stage gets what the one has that it replaces.
+up_tar_like() { chown -- "$2" "$up_tmp/x" && chmod -- "$1" "$up_tmp/x"; }
 
 # up_tree_walk FUNCTION BELOW: calls FUNCTION, as `up_tree_entries` does, for what in x differs from what is at the root.
 # The positional parameters are the function's own, so that it can call itself.
