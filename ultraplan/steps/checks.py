@@ -235,11 +235,15 @@ def _content(params: HttpParams, secrets: Secrets) -> bytes | None:
     return None if params.body is None else secrets.reveal(params.body).encode()
 
 
-def _headers(params: HttpParams, secrets: Secrets) -> dict[str, str]:
+def _headers(params: HttpParams, secrets: Secrets) -> dict[bytes, bytes]:
+    """The headers in UTF-8; raises `StepFailed`, which names a header that cannot be sent but not its value."""
     headers = {name: secrets.reveal(value) for name, value in params.headers.items()}
     if params.json_body is not None and "content-type" not in {name.lower() for name in headers}:
         headers["content-type"] = "application/json"
-    return headers
+    for name, value in headers.items():
+        if value != value.strip() or any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+            raise StepFailed(f"the header {name} holds a line break, or white space at an end, and cannot be sent")
+    return {name.encode(): value.encode("utf-8", "surrogateescape") for name, value in headers.items()}
 
 
 def _revealed(value: Any, secrets: Secrets) -> Any:
