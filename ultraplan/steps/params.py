@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
+from ultraplan.language.filters import text
 from ultraplan.language.values import DURATION_PATTERN, MODE_PATTERN, SIZE_PATTERN, Duration, Size
 from ultraplan.steps.base import StepType
 
@@ -77,7 +79,11 @@ class BadParams(Exception):
 
 
 def build(step: StepType[Any], rendered: Any, files: Files) -> Any:
-    """The typed parameters of ``step`` from ``rendered`` values; raises `BadParams`."""
+    """The typed parameters of ``step`` from ``rendered`` values; raises `BadParams`.
+
+    A scalar that is one whole expression keeps its type: where any text is wanted, a number or a boolean is taken as
+    templates print it. Where text has a form (a mode, a path) it is not: mode 640 is a mistake.
+    """
     if not isinstance(rendered, Mapping) and step.shorthand is not None:
         rendered = {step.shorthand: rendered}
 
@@ -91,7 +97,7 @@ def build(step: StepType[Any], rendered: Any, files: Files) -> Any:
         raise ValueError(f"cannot be a {kind.__name__}: {value!r}")
 
     try:
-        return msgspec.convert(rendered, step.Params, dec_hook=special)
+        return msgspec.convert(_as_text(_known_schema(step), rendered), step.Params, dec_hook=special)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         raise BadParams(message, _path(where.rstrip("`"))) from None
@@ -146,9 +152,31 @@ def field_names(step: StepType[Any]) -> tuple[str, ...]:
     return tuple(get_type_hints(step.Params)) if dataclasses.is_dataclass(step.Params) else ()
 
 
-def _path(text: str) -> tuple[str | int, ...]:
+@cache
+def _known_schema(step: StepType[Any]) -> dict[str, Any]:
+    return plain_schema(step)
+
+
+def _as_text(wanted: Any, value: Any) -> Any:
+    """``value`` with text for numbers and booleans, where the schema ``wanted`` allows any text and nothing else."""
+    choices = wanted.get("anyOf", [wanted]) if isinstance(wanted, Mapping) else []
+    if isinstance(value, bool | int | float):
+        types = {one.get("type", "any" if "enum" not in one else "enum") for one in choices}
+        free = any(one.get("type") == "string" and "pattern" not in one for one in choices)
+        return text(value) if free and types <= {"string", "null"} else value
+    if isinstance(value, Mapping):
+        inner: Mapping[str, Any] = next((one for one in choices if one.get("type") == "object"), {})
+        known, others = inner.get("properties", {}), inner.get("additionalProperties")
+        return {key: _as_text(known.get(key, others), one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        items = next((one.get("items") for one in choices if one.get("type") == "array"), None)
+        return [_as_text(items, one) for one in value]
+    return value
+
+
+def _path(where: str) -> tuple[str | int, ...]:
     parts: list[str | int] = []
-    for piece in text.replace("[", ".[").split("."):
+    for piece in where.replace("[", ".[").split("."):
         if piece.startswith("["):
             inner = piece[1:-1]
             if inner.isdigit():
