@@ -171,13 +171,15 @@ class HostSession:
             self._places.clear()
 
     def clean(self, here: RunHere, *, keep_way_back: bool) -> None:
-        """Remove the run's scratch files (and, unless they are still a way back, its pre-images and receipts)."""
+        """Remove the run's scratch files and what its programs printed; its receipts and pre-images too, unless they
+        are still a way back."""
         with self._lock:
             places = dict(self._places)
         for account, place in places.items():
-            target = quote(place.folder + ("/tmp" if keep_way_back else ""))
+            folder = quote(place.folder)
+            what = f"{folder}/tmp {folder}/*.out {folder}/*.err" if keep_way_back else folder
             with self._shell(account) as shell:
-                shell.run(f"rm -rf -- {target}", timeout=LOOK_TIMEOUT)
+                shell.run(f"rm -rf -- {what}", timeout=LOOK_TIMEOUT)
 
     def remove(self, run: str, account: Account | None = None) -> None:
         """Remove all that a run left for ``account``: receipts and pre-images. There is no way back afterwards."""
