@@ -138,7 +138,7 @@ def _answers(args: argparse.Namespace, inventory: Inventory, hosts: tuple[str, .
             targets = {each: Target.of(each, inventory.hosts[each].vars) for each in [name]}
             connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                                 known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
-            fleet = Fleet(inventory, connect, secrets, {}, settings.state)
+            fleet = Fleet(inventory, targets, connect, secrets, {}, settings.state)
             try:
                 facts = fleet.session(name).facts()
             finally:

@@ -14,6 +14,7 @@ from ultraplan.secrets import Secrets
 from ultraplan.shell import Account, Program, Reply
 from ultraplan.steps.base import Context, StepType
 from ultraplan.transport.base import Connect
+from ultraplan.transport.target import Target
 
 
 def _nobody(question: str, deadline: float | None) -> bool:
@@ -26,11 +27,12 @@ class Fleet:
     ``wait``, ``ask`` and ``log`` are what controller steps get (see `ultraplan.steps.base.Context`).
     """
 
-    def __init__(self, inventory: Inventory, connect: Connect, secrets: Secrets, registry: Mapping[str, StepType[Any]],
-                 pre_images: Path) -> None:
+    def __init__(self, inventory: Inventory, targets: Mapping[str, Target], connect: Connect, secrets: Secrets,
+                 registry: Mapping[str, StepType[Any]], pre_images: Path) -> None:
         self.secrets = secrets
         self.registry = registry
         self._inventory = inventory
+        self._targets = targets
         self._connect = connect
         self._pre_images = pre_images
         self._sessions: dict[str, HostSession] = {}
@@ -47,10 +49,8 @@ class Fleet:
         """The host's session; nothing is sent before its first use."""
         with self._lock:
             if name not in self._sessions:
-                host = self._inventory.hosts[name]
-                state_dir = host.vars.get("ultraplan_state_dir")
-                self._sessions[name] = HostSession(host, self._connect(name), self.secrets,
-                                                   str(state_dir) if state_dir else None)
+                self._sessions[name] = HostSession(self._inventory.hosts[name], self._connect(name), self.secrets,
+                                                   self._targets[name].state_dir)
             return self._sessions[name]
 
     def context(self, resolved: Resolved, host: str, op: str = "") -> Context:

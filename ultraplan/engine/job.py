@@ -109,12 +109,12 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     targets = {host: Target.of(host, inventory.hosts[host].vars) for host in graph.hosts}
     connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                         known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
-    fleet = Fleet(inventory, connect, secrets, registry(), settings.state / "runs" / name.id)
+    fleet = Fleet(inventory, targets, connect, secrets, registry(), settings.state / "runs" / name.id)
     scope = Scope(graph, {"id": name.id, "started": name.started, "plan": document.name, "user": name.user,
                           "check": False},
                   lambda host: fleet.session(host).facts())
     return Job(request=request, settings=settings, name=name, graph=graph, sources=sources, secrets=secrets,
-               fleet=fleet, resolver=Resolver(registry(), sources), scope=scope)
+               fleet=fleet, resolver=Resolver(registry(), sources, targets), scope=scope)
 
 
 def inputs_in(environ: Mapping[str, str]) -> dict[str, str]:

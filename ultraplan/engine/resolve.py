@@ -17,6 +17,7 @@ from ultraplan.language.expressions import ExpressionError, render, render_text,
 from ultraplan.shell import Account
 from ultraplan.steps.base import ControllerStep, HostStep, StepFailed, StepType, WayBack
 from ultraplan.steps.params import BadParams, SourceFile, TemplateFile, build
+from ultraplan.transport.target import Target
 
 DEFAULT_TIMEOUT = 3600.0
 """Seconds that an effect may take where the plan does not say."""
@@ -57,11 +58,16 @@ class Resolved:
 
 
 class Resolver:
-    """Resolves steps with one registry and one set of source files."""
+    """Resolves steps with one registry, one set of source files, and the hosts' targets (for become)."""
 
-    def __init__(self, registry: Mapping[str, StepType[Any]], sources: Sources) -> None:
+    def __init__(self, registry: Mapping[str, StepType[Any]], sources: Sources, targets: Mapping[str, Target]) -> None:
         self._registry = registry
         self._sources = sources
+        self._targets = targets
+
+    def account(self, step: Step, host: str) -> Account | None:
+        """The account that ``step`` runs as on ``host``; None for the one that logs in."""
+        return self._targets[host].account(step.become)
 
     def not_wanted(self, node: Node, names_of: Callable[[Node], Mapping[str, Any]]) -> str | None:
         """The condition that does not hold, or None. An include's condition, seen with the names of the plan that it
@@ -98,7 +104,7 @@ class Resolver:
         if "\\u0000" in json.dumps([stored, environment]):
             raise StepFailed(f"{_place(what)}{what.type}: a NUL character cannot reach a host")
         return Resolved(step=what, type=kind, params=params, stored=stored, base=base,
-                        account=account_of(what.become, host), environment=environment,
+                        account=self.account(what, host.name), environment=environment,
                         way_back=self._way_back(kind, what))
 
     def again(self, node: Node, host: Host, step: Step, stored: Any, environment: Mapping[str, str]) -> Resolved:
@@ -110,7 +116,7 @@ class Resolver:
         except BadParams as error:
             raise StepFailed(f"{_place(step)}{step.type}: {error}") from None
         return Resolved(step=step, type=kind, params=params, stored=stored, base=base,
-                        account=account_of(step.become, host), environment=environment,
+                        account=self.account(step, host.name), environment=environment,
                         way_back=self._way_back(kind, step))
 
     def _rendered(self, kind: StepType[Any], raw: Any, names: Mapping[str, Any]) -> Any:
@@ -135,17 +141,6 @@ class Resolver:
             return WayBack.READ_ONLY
         raw = step.params if isinstance(step.params, Mapping) else {}
         return WayBack.DECLARED if step.undo is not None else kind.way_back_of(raw)
-
-
-def account_of(become: Account | bool | None, host: Host) -> Account | None:
-    """The account a step runs as on ``host``: what the step says, else the host's ``ansible_become`` variables."""
-    wanted = host.vars.get("ansible_become", False) if become is None else become
-    if isinstance(wanted, Account):
-        return wanted
-    if wanted in (False, None, "false", "no", "False"):
-        return None
-    return Account(user=str(host.vars.get("ansible_become_user", "root")),
-                   method=str(host.vars.get("ansible_become_method", "sudo")))
 
 
 class _Files:

@@ -31,8 +31,8 @@ class Program:
     ``$UP_PRE``  path prefix of the operation's pre-image, in the host's state directory (nothing there before);
     ``$UP_TMP``  the run's private scratch directory on the host.
 
-    Its stdin is empty. Its exit code says whether it worked; 0 is success. Values in it went through `quote`; secrets in
-    it are markers. ``foreign``: it runs a person's own command, so it gets a session (setsid) of its own, a bounded
+    Its stdin is empty. Its exit code says whether it worked; 0 is success. Values in it went through `quote`; secrets
+    in it are markers. ``foreign``: it runs a person's own command, so it gets a session (setsid) of its own, a bounded
     output, and is killed as a group at its deadline.
     """
 

@@ -6,7 +6,7 @@ import re
 import shlex
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ultraplan.shell import Account
@@ -53,7 +53,8 @@ class Target:
     options: tuple[tuple[str, str], ...] = ()
     config_file: str | None = None
     password: str | None = None
-    account: Account | None = None
+    become_always: bool = False
+    become_as: Account = field(default_factory=Account)
     become_password: str | None = None
     shell_path: str = "/bin/sh"
     state_dir: str | None = None
@@ -62,6 +63,14 @@ class Target:
     def of(cls, name: str, variables: Mapping[str, object]) -> Target:
         """The target of the inventory host ``name``. Raises `TransportError` naming a variable that cannot be used."""
         return _Reader(name, variables).target()
+
+    def account(self, become: Account | bool | None = None) -> Account | None:
+        """The account for a step that says ``become`` (None: it says nothing, so the inventory decides). The result is
+        None for the account that logs in."""
+        if isinstance(become, Account):
+            return become
+        wanted = self.become_always if become is None else become
+        return self.become_as if wanted else None
 
 
 class _Reader:
@@ -82,21 +91,23 @@ class _Reader:
         options, config_file = ([], None) if local else self.ssh_options()
         return Target(
             self.name, local, address, tuple(options), config_file,
-            password=self.text("ansible_password", "ansible_ssh_pass"), account=self.account(),
+            password=self.text("ansible_password", "ansible_ssh_pass"),
+            become_always=self.become_always(), become_as=self.become_as(),
             become_password=self.text("ansible_become_password", "ansible_become_pass"),
             shell_path=self.text("ansible_shell_executable") or "/bin/sh",
             state_dir=self.text("ultraplan_state_dir"))
 
-    def account(self) -> Account | None:
+    def become_as(self) -> Account:
         method = self.text("ansible_become_method") or "sudo"
         if method not in METHODS:
             raise self.error("ansible_become_method", f"{method!r} is not supported", f"use {', '.join(METHODS)}")
+        return Account(self.text("ansible_become_user") or "root", method)
+
+    def become_always(self) -> bool:
         become = (self.text("ansible_become") or "no").lower()
         if become not in ("yes", "true", "1", "on", "no", "false", "0", "off"):
             raise self.error("ansible_become", f"{become!r} is neither true nor false")
-        if become in ("no", "false", "0", "off"):
-            return None
-        return Account(self.text("ansible_become_user") or "root", method)
+        return become in ("yes", "true", "1", "on")
 
     def ssh_options(self) -> tuple[list[tuple[str, str]], str | None]:
         """Arguments first, then variables: the order in which Ansible puts them on ssh's command line."""
