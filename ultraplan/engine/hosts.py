@@ -106,21 +106,31 @@ class HostSession:
                 self.look([], account)
             return self._facts[account]
 
-    def look(self, programs: Sequence[Program], account: Account | None = None,
-             environment: Mapping[str, str] | None = None, timeout: float = LOOK_TIMEOUT) -> list[Reply]:
+    def look(self, programs: Sequence[Program], account: Account | None = None) -> list[Reply]:
         """Run read-only programs in one trip (the facts come along the first time)."""
-        texts = [self._final(program, environment if program.foreign else None) for program in programs]
+        texts = [self._final(program) for program in programs]
         with self._lock:
             if account not in self._facts:
                 with self._shell(account) as shell:
-                    replies = shell.run_many(["up_facts", *texts], timeout=timeout)
+                    replies = shell.run_many(["up_facts", *texts], timeout=LOOK_TIMEOUT)
                 lines = (line.partition("=") for line in neutral(replies[0].text).splitlines())
                 self._facts[account] = {name: value for name, _, value in lines}
                 return replies[1:]
         if not texts:
             return []
         with self._shell(account) as shell:
-            return shell.run_many(texts, timeout=timeout)
+            return shell.run_many(texts, timeout=LOOK_TIMEOUT)
+
+    def ask(self, here: RunHere, program: Program, account: Account | None = None,
+            environment: Mapping[str, str] | None = None, timeout: float = LOOK_TIMEOUT) -> Reply:
+        """Run one read-only program that may bring files along (a script): only then the run's folders are made."""
+        text = self._final(program, environment if program.foreign else None)
+        if program.uploads:
+            place = self._place(here, account)
+            self._upload(program.uploads, place, account)
+            text = f"{place.prefix}export UP_TMP\n{text}"
+        with self._shell(account) as shell:
+            return shell.run(text, timeout=timeout)
 
     # -- effects ------------------------------------------------------------------------------------------------
 

@@ -172,10 +172,11 @@ class Observer:
             self._overlay.anything(node.id, host)
         else:
             self._overlay.change(node.id, host, resolved.type.name, touched, change)
+        hidden = node.step.no_log
         prediction = Prediction(
             node=node.id, host=host, action=Action.RUN if opaque else Action.CHANGE, certainty=certainty,
-            because=because, summary=change.summary, diff=change.diff, before=before, down=change.down,
-            way_back=_way_back(resolved))
+            because=because, summary="hidden by no_log" if hidden else change.summary,
+            diff=() if hidden else change.diff, before=before, down=change.down, way_back=_way_back(resolved))
         unknown = Unknown(node.id)
         outputs: Any = unknown
         if change.outputs is not None:  # what the type could not foretell is known only after the step
@@ -188,7 +189,7 @@ class Observer:
         summary = ""
         if resolved.on_controller is not None:
             change = resolved.on_controller.decide(resolved.params, State())
-            summary = change.summary if change is not None else ""
+            summary = change.summary if change is not None and not node.step.no_log else ""
             if change is not None and change.outputs is not None:
                 outputs = change.outputs
         check = Prediction(node=node.id, host=host, action=Action.CHECK, certainty=Certainty.KNOWN, summary=summary,
