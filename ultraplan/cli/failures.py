@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,8 @@ def explained(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
         return run(args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # threads that still wait for a silent host would hold an ordinary exit up
     except BrokenPipeError:
         raise
     except Exception as error:

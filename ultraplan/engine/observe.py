@@ -47,8 +47,11 @@ class Observer:
     def observe(self, run: str, created: float) -> Plan:
         """Look at every host, then predict."""
         hosts = self._graph.hosts
-        with ThreadPoolExecutor(max_workers=min(32, max(1, len(hosts)))) as pool:
+        pool = ThreadPoolExecutor(max_workers=min(32, max(1, len(hosts))))
+        try:
             looked = dict(zip(hosts, pool.map(self._look, hosts), strict=True))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a person who interrupts does not wait for silent hosts
         predictions: dict[Key, Prediction] = {}
         for node in self._graph.nodes.values():
             for host in node.hosts:
