@@ -9,7 +9,7 @@ from typing import Any
 from ultraplan.engine.confine import concealed
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
-from ultraplan.engine.recover import Recovery
+from ultraplan.engine.recover import Ended, Recovery
 from ultraplan.engine.resolve import Resolved, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped
 from ultraplan.engine.states import OpState
@@ -94,7 +94,7 @@ class _Undo:
         resolved = self.run.resolver.again(self.node, self.host, self.node.step, reverse["params"],
                                            reverse["environment"])
         session = self.run.fleet.session(self.host.name)
-        if resolved.on_host is not None and not self._certain():
+        if resolved.on_host is not None:
             began = self._began(session, resolved)
             if began is False:
                 self.run.write(Skipped(**self.about, why="it never began"))
@@ -111,23 +111,33 @@ class _Undo:
 
     # -- is the effect over, and did it begin? ------------------------------------------------------------------
 
-    def _certain(self) -> bool:
-        """Whether the journal knows how the forward effect ended (or a person said so)."""
-        state = self.run.state(self.key)
-        return state is OpState.VERIFIED or self.run.outcome_known(self.op) or self.run.resolved(self.key)
-
     def _began(self, session: HostSession, resolved: Resolved) -> bool | None:
-        """Whether the last forward attempt began (None: cannot be known). Afterwards nothing of it runs any more."""
+        """Whether a forward attempt began (None: cannot be known). Afterwards nothing of it runs any more."""
         known = self.run.last_intent(self.op, "forward")
         if known is None:
             return False
-        intent = known[0]
-        attempt = str(intent.attempt)
-        receipt = self.recovery.receipt(session, self.op, attempt, resolved.account, time.time())
-        ended = self.recovery.ended(session, self.op, attempt, resolved.account, receipt, intent.boot)
-        if ended.problem is not None:
-            return intent.attempt > 1
-        return True if ended.reply is not None else None
+        said = self.run.resolved(self.op, "forward")
+        if said or self.run.state(self.key) is OpState.VERIFIED:
+            return True
+        if said is False or self.run.outcome(self.op, "forward") is not None:
+            return self.run.may_have_begun(self.op)
+        ended = self._ended(session, resolved, known[0], str(known[0].attempt), time.time())
+        if not ended.began:
+            return self.run.may_have_begun(self.op)
+        return True if ended.reply is not None or ended.problem is not None else None
+
+    def _previous(self, session: HostSession, resolved: Resolved) -> Ended | None:
+        """How the last attempt at this undo ended, where the journal does not know it; None where there is no such
+        attempt. Afterwards nothing of it runs any more."""
+        known = self.run.last_intent(self.op, "reverse")
+        if (known is None or self.run.outcome(self.op, "reverse") is not None
+                or self.run.resolved(self.op, "reverse") is not None):
+            return None
+        return self._ended(session, resolved, known[0], f"r{known[0].attempt}", known[1] + resolved.timeout)
+
+    def _ended(self, session: HostSession, resolved: Resolved, intent: Intent, attempt: str, until: float) -> Ended:
+        receipt = self.recovery.receipt(session, self.op, attempt, resolved.account, until)
+        return self.recovery.ended(session, self.op, attempt, resolved.account, receipt, intent.boot)
 
     # -- three ways back ----------------------------------------------------------------------------------------
 
@@ -139,6 +149,7 @@ class _Undo:
         def look(reply: Reply) -> dict[str, Any]:
             return self._facts(step.observe(resolved.params, reply))
 
+        self._previous(session, resolved)
         replied, = session.look([probe], resolved.account)
         now, left = look(replied), self.run.left(self.key)
         if left is not None and left != prepared.before and now == prepared.before:
@@ -202,14 +213,11 @@ class _Undo:
         self.run.write(Verified(**self.about))
 
     def _undone_before(self, session: HostSession, kind: HostStep[Any], undo: Resolved) -> bool:
-        """Whether an attempt at this undo, whose outcome the journal does not have, did it. Raises `_InDoubt`."""
-        known = self.run.last_intent(self.op, "reverse")
-        if known is None or self.run.outcome_known(self.op, "reverse") or self.run.resolved(self.key):
-            return False
-        attempt = f"r{known[0].attempt}"
-        receipt = self.recovery.receipt(session, self.op, attempt, undo.account, known[1] + undo.timeout)
-        ended = self.recovery.ended(session, self.op, attempt, undo.account, receipt, known[0].boot)
-        if ended.problem is not None:
+        """Whether the last attempt at this undo did it: from the journal, else from its receipt. Raises `_Doubt`."""
+        if (last := self.run.outcome(self.op, "reverse")) is not None:
+            return last.ok
+        ended = self._previous(session, undo)
+        if ended is None or ended.problem is not None:
             return False
         if ended.reply is None:
             if kind.opaque:
@@ -218,7 +226,8 @@ class _Undo:
         state = kind.observe(undo.params, session.look([kind.probe(undo.params)], undo.account)[0])
         problem = kind.verify(undo.params, state, ended.reply)
         self.run.write(Started(**self.about), Outcome(
-            **self.about, ok=problem is None, attempt=known[0].attempt, exit=ended.reply.exit, error=problem or ""))
+            **self.about, ok=problem is None, attempt=self.run.next_attempt(self.op, "reverse") - 1,
+            exit=ended.reply.exit, error=problem or ""))
         return problem is None
 
     def _put_back(self, resolved: Resolved, prepared: Prepared) -> None:
@@ -233,7 +242,8 @@ class _Undo:
 
     def _attempt(self, session: HostSession | None, resolved: Resolved,
                  act: Callable[[int], Reply | None]) -> Reply | None:
-        """One attempt with its INTENT and OUTCOME around it; an undo may be done twice, so a lost one is redone."""
+        """One attempt with its INTENT and OUTCOME around it. Where the connection is lost there is no OUTCOME: the next
+        attempt asks the receipt first."""
         attempt = self.run.next_attempt(self.op, "reverse")
         boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
         fault("before-reverse-intent")
@@ -243,6 +253,8 @@ class _Undo:
         try:
             looked = act(attempt)
         except (StepFailed, TransportError) as error:
+            if session is not None and isinstance(error, TransportError):
+                raise
             self.run.write(Outcome(**self.about, ok=False, attempt=attempt,
                                    error=self.run.fleet.secrets.redact(str(error))))
             raise

@@ -8,9 +8,11 @@ clock, and in replay from a journal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ultraplan.engine.shape import Shape, ShapeNode
+from ultraplan.engine.blocks import BROKEN, Blocks
+from ultraplan.engine.frontier import Frontier
+from ultraplan.engine.shape import Key, Shape
 from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, ProtocolError, after
 from ultraplan.engine.unwind import Unwind
 from ultraplan.journal.events import (
@@ -20,13 +22,12 @@ from ultraplan.journal.events import (
     OpEvent,
     Prepared,
     Record,
+    Resolved,
     RollbackDecided,
     RunClosed,
+    Skipped,
     TakenOver,
 )
-
-Key = tuple[str, str]
-"""(node id, host)."""
 
 _FINE = frozenset({OpState.SKIPPED, OpState.UNCHANGED, OpState.VERIFIED})
 
@@ -53,18 +54,6 @@ class Skip:
 Action = Run | Skip
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Counters of the batch that is under way."""
-
-    hosts: frozenset[str]
-    left: dict[str, int] = field(default_factory=dict)             # node -> hosts that are not settled
-    node_waits: dict[str, int] = field(default_factory=dict)       # node -> needs that hold all its hosts back
-    host_waits: dict[Key, int] = field(default_factory=dict)       # op -> needs on the same host (strategy free)
-    open: dict[Key, None] = field(default_factory=dict)            # may start, in order
-    unsettled: int = 0
-
-
 class Conductor:
     """The state of one run. Build it anew from a journal by recording its events in order."""
 
@@ -80,8 +69,15 @@ class Conductor:
         self.past_no_return: Key | None = None
         """An irreversible operation that may have had its effect."""
         self.unwind = Unwind(shape)
+        self._needless: set[Key] = set()        # skipped because something else in its block failed
+        self._blocks = Blocks(shape, self.forward, self._needless)
+        self._frontier = Frontier(shape)
         self._batch_index = -1
-        self._batch = _Batch(frozenset())
+        self._busy: dict[Key, None] = {}        # somebody works on it, or has to find out how it ended
+        self._doubtful: dict[Key, None] = {}
+        self._interrupted: set[Key] = set()     # its effect was under way when a process died: how did it end?
+        self._unanswered: set[Key] = set()      # the last attempt may have had its effect, which is not verified
+        self._casualties: dict[str, Failed] = {}    # host -> the failure that made it go back
         self._next_batch()
 
     # -- what happened ------------------------------------------------------------------------------------------
@@ -106,152 +102,208 @@ class Conductor:
             self.closed = event.status
         elif isinstance(event, TakenOver):
             self.closed = None
-            self._reopen(event)
+            if event.verb == "resume":
+                self._try_again()
+            self.unwind.reopen()
 
     def _forward(self, event: OpEvent, seq: int) -> None:
         key = (event.node, event.host)
         before = self.forward.get(key, OpState.PENDING)
         now = after(before, event)  # type: ignore[arg-type]
-        if isinstance(event, Intent):
-            if event.host in self.unwinding:
-                raise ProtocolError(f"an effect of {event.node!r} on {event.host!r} after its rollback was decided")
-            self.unwind.happened(key, seq)
-            if self.shape.nodes[event.node].irreversible:
-                self.past_no_return = key
-        elif isinstance(event, Prepared):
-            self.unwind.prepared(key, event)
-        elif isinstance(event, Failed):
-            self.failures[key] = event
-        self.forward[key] = now
-        self._batch.open.pop(key, None)
-        if now in SETTLED and before not in SETTLED:
+        match event:
+            case Intent():
+                if event.host in self.unwinding:
+                    raise ProtocolError(f"an effect of {event.node!r} on {event.host!r} after its rollback was decided")
+                self.unwind.happened(key, seq)
+                if self.shape.nodes[event.node].irreversible:
+                    self.past_no_return = key
+            case Prepared():
+                self.unwind.prepared(key, event)
+            case Failed():
+                self.failures[key] = event
+            case Skipped() if self._blocks.not_needed(key) == BROKEN:
+                self._needless.add(key)
+            case Resolved():
+                self.unwind.settled_forward(key)
+        self._now(key, now)
+        if now is OpState.INTENT and isinstance(event, Intent):
+            self._unanswered.add(key)
+        elif now in (OpState.MISSED, OpState.VERIFIED, OpState.IN_DOUBT):
+            self._unanswered.discard(key)
+        if now in SETTLED and before not in SETTLED and event.host not in self.unwinding:
             self._settle(key)
+
+    def _now(self, key: Key, state: OpState) -> None:
+        self.forward[key] = state
+        self._interrupted.discard(key)
+        self._frontier.open.pop(key, None)
+        for keys, belongs in ((self._busy, state in UNDER_WAY), (self._doubtful, state is OpState.IN_DOUBT)):
+            if belongs and key[1] not in self.unwinding:
+                keys[key] = None
+            else:
+                keys.pop(key, None)
+
+    def _settle(self, key: Key) -> None:
+        self._frontier.settle(key, self._startable)
+        if self._frontier.unsettled == 0:
+            self._next_batch()
 
     def _decided(self, event: RollbackDecided) -> None:
         hosts = self._all_hosts() if event.hosts is None else event.hosts
         if event.hosts is None:
             self.going_back = event
+        for host, key in self._fatal_by_host().items():
+            if host in hosts:
+                self._casualties[host] = self.failures[key]
         for host in hosts:
             self.unwinding.setdefault(host, event)
-            for key in [key for key in self._batch.open if key[1] == host]:
-                del self._batch.open[key]
+        for keys in (self._busy, self._doubtful):
+            for key in [key for key in keys if key[1] in self.unwinding]:
+                del keys[key]
+        self.unwind.start(hosts)
+        for host in hosts:
             for node in self.shape.nodes:
-                key = (node, host)
-                if host in self._batch.hosts and self._runs_on(node, host) and not self._settled(key):
-                    self._settle(key)
-        self.unwind.start(hosts, self._batch_of)
-        if self.going_back is None and self._batch.unsettled == 0:
-            self._next_batch_when_fine()
+                self._frontier.settle((node, host), self._startable)
+        if self._frontier.unsettled == 0:
+            self._next_batch()
 
-    def _reopen(self, event: TakenOver) -> None:
+    def _try_again(self) -> None:
         """Somebody goes on with the run: what failed gets another chance unless it goes back."""
-        if event.verb == "resume":
-            for key in list(self.failures):
-                if (key[1] not in self.unwinding and self.forward[key] is OpState.FAILED and self._fatal(key)
-                        and key[1] in self._batch.hosts):
-                    self._unsettle(key)
-        self.unwind.reopen()
+        again = [key for key in self.failures if key[1] not in self.unwinding
+                 and self.forward[key] is OpState.FAILED and self._blocks.fatal(key)]
+        if not again:
+            return
+        for key in again:
+            del self.failures[key]
+            self._now(key, OpState.INTENT if key in self._unanswered else OpState.PENDING)
+        for key in [key for key in self._needless if key[1] not in self.unwinding]:
+            if self._blocks.not_needed(key) is None:
+                self._needless.discard(key)
+                self._now(key, OpState.PENDING)
+        self._frontier.fill(self._frontier.hosts, self._over, self._startable)
+
+    def abandon(self, key: Key, direction: str) -> None:
+        """An operation that began did nothing and may begin again (a failure elsewhere or a crash held it back)."""
+        if direction == "reverse":
+            self.unwind.abandon(key)
+            return
+        state = self.forward.get(key)
+        if state in (OpState.STARTED, OpState.PREPARED):
+            self._now(key, OpState.PENDING)
+        if state in UNDER_WAY and key[1] not in self.unwinding:
+            self._frontier.open[key] = None
+        if state is OpState.MISSED:
+            self._busy.pop(key, None)
+        elif state in (OpState.INTENT, OpState.DONE) and key[1] not in self.unwinding:
+            self._interrupted.add(key)
 
     # -- what it means ------------------------------------------------------------------------------------------
 
     def decide(self) -> AnyEvent | None:
         """The decision that is due, or None. The driver makes it durable and records it before anything else.
 
-        A rollback is due only when nothing of the hosts that would go back is under way.
+        A rollback is due only when nothing of the hosts that would go back is under way, and the ``always`` steps of
+        the blocks in which something failed had their turn.
         """
         if self.closed:
             return None
         if self.going_back is None:
-            found = self._verdict_on_failures()
-            if found is not None:
-                return found
-        if self.unwind.finished and self._nothing_under_way():
+            fatal = self._fatal_by_host()
+            if fatal:
+                return self._verdict(fatal)
+        if self.unwind.finished and self._quiet():
             return self._closing()
         return None
 
-    def _verdict_on_failures(self) -> AnyEvent | None:
-        fatal: dict[str, Key] = {}
-        for key in self.failures:
-            if key[1] not in self.unwinding and self.forward.get(key) is OpState.FAILED and self._fatal(key):
-                fatal.setdefault(key[1], key)
-        if not fatal:
-            return None
-        stops = [key for key in fatal.values() if self.shape.nodes[key[0]].on_failure == "stop"]
-        if stops:
-            return self._close_when_quiet("failed", f"{self._cause(stops[0])}; the plan says to stop")
+    def _verdict(self, fatal: dict[str, Key]) -> AnyEvent | None:
+        first = next(iter(fatal.values()))
+        stop = next((key for key in fatal.values() if self.shape.nodes[key[0]].on_failure == "stop"), None)
+        if stop is not None:
+            return self._close_when_quiet("failed", f"{self._cause(stop)}; the plan says to stop")
         if self.past_no_return is not None:
             node, host = self.past_no_return
-            cause = f"{self._cause(next(iter(fatal.values())))}; after {node} on {host} there is no way back"
+            cause = f"{self._cause(first)}; after {node} on {host} there is no way back"
             return self._close_when_quiet("paused", cause)
         hosts: list[str] | None
         if self._within_budget(fatal):
             scope, hosts = "host", sorted(fatal)
         else:
             scope = self.shape.rollback_scope
-            hosts = {"run": None, "batch": sorted(self._batch.hosts), "host": sorted(fatal)}[scope]
-        if self._under_way_on(hosts):
+            hosts = {"run": None, "batch": sorted(self._frontier.hosts), "host": sorted(fatal)}[scope]
+        if self._tidying(hosts) or any(hosts is None or key[1] in hosts for key in self._busy):
             return None
-        return RollbackDecided(scope=scope, cause=self._cause(next(iter(fatal.values()))), hosts=hosts)  # type: ignore[arg-type]
+        return RollbackDecided(scope=scope, cause=self._cause(first), hosts=hosts)  # type: ignore[arg-type]
 
     def _within_budget(self, fatal: dict[str, Key]) -> bool:
-        """Whether the batch's failures stay within the plan's budgets, counted against the batch's original size."""
-        lost = {key[1]: failure for key, failure in self.failures.items()
-                if key[1] in fatal or key[1] in self.unwinding}
-        here = {host: failure for host, failure in lost.items() if host in self._batch.hosts}
-        size = max(1, len(self._batch.hosts))
-        away = 100 * sum(failure.unreachable for failure in here.values()) / size
-        failed = 100 * sum(not failure.unreachable for failure in here.values()) / size
-        everyone = len(here) == len(self._batch.hosts)
-        return (failed <= self.shape.max_fail_percentage and away <= self.shape.max_unreachable_percentage
-                and not everyone)
+        """Whether the batch's failures stay within the plan's budgets, counted against the batch's original size.
 
-    @property
-    def draining(self) -> frozenset[str] | None:
+        They do not where every host failed, or all those on which a step was to run on which others rest.
+        """
+        batch = self._frontier.hosts
+        lost = {host: failure for host, failure in self._casualties.items() if host in batch}
+        lost.update((host, self.failures[key]) for host, key in fatal.items())
+        if not lost:
+            return True
+        away = 100 * sum(failure.unreachable for failure in lost.values()) / len(batch)
+        failed = 100 * sum(not failure.unreachable for failure in lost.values()) / len(batch)
+        missing = any(
+            hosts <= lost.keys() and not any(self._did(node, host) for host in hosts)
+            for node, hosts in ((node.id, batch.intersection(node.hosts)) for node in self.shape.partial) if hosts)
+        return (failed <= self.shape.max_fail_percentage and away <= self.shape.max_unreachable_percentage
+                and len(lost) < len(batch) and not missing)
+
+    def _did(self, node: str, host: str) -> bool:
+        state = self.forward.get((node, host))
+        return state in _FINE or (state is OpState.FAILED and not self._blocks.fatal((node, host)))
+
+    def _fatal_by_host(self) -> dict[str, Key]:
+        """Hosts that do not go back yet with the failure for which they should."""
+        found: dict[str, Key] = {}
+        for key in self.failures:
+            if (key[1] not in found and key[1] not in self.unwinding and self.forward[key] is OpState.FAILED
+                    and self._blocks.fatal(key)):
+                found[key[1]] = key
+        return found
+
+    def _draining(self) -> frozenset[str] | None:
         """Hosts on which nothing new may begin because a failure waits for work to end; None: all of them."""
-        hosts = {key[1] for key in self.failures if self.forward.get(key) is OpState.FAILED
-                 and key[1] not in self.unwinding and self._fatal(key)}
-        if not hosts:
+        fatal = self._fatal_by_host()
+        if not fatal and not self._casualties:
             return frozenset()
-        fatal = {host: next(k for k in self.failures if k[1] == host) for host in hosts}
-        quiet = self.past_no_return is None and not any(
-            self.shape.nodes[key[0]].on_failure == "stop" for key in fatal.values())
-        return frozenset(hosts) if quiet and self._within_budget(fatal) else None
+        stops = any(self.shape.nodes[key[0]].on_failure == "stop" for key in fatal.values())
+        if stops or (fatal and self.past_no_return is not None) or not self._within_budget(fatal):
+            return None
+        return frozenset(fatal)
+
+    def _tidying(self, hosts: list[str] | None = None) -> bool:
+        """Whether ``always`` steps after a failure (and skips that lead to them) are about to start."""
+        return not self._doubtful and any(
+            (hosts is None or key[1] in hosts) and key[1] not in self.unwinding
+            and (self._blocks.closes(key) or (self._startable(key) and self._blocks.not_needed(key) is not None))
+            for key in self._frontier.open)
 
     def _closing(self) -> AnyEvent | None:
+        residue = self.unwind.residue
         if self.going_back is not None:
-            status = "rolled_back" if not self.unwind.residue else "rollback_incomplete"
-            return RunClosed(status=status, cause=self.going_back.cause, residue=self.unwind.residue)
-        if any(state is OpState.IN_DOUBT for state in self.forward.values()):
-            doubtful = next(key for key, state in self.forward.items() if state is OpState.IN_DOUBT)
-            return RunClosed(status="paused", cause=f"whether {doubtful[0]} on {doubtful[1]} was done is in doubt")
-        if self._batch.unsettled:
+            return RunClosed(status="rollback_incomplete" if residue else "rolled_back", cause=self.going_back.cause,
+                             residue=residue)
+        if self._doubtful:
+            node, host = next(iter(self._doubtful))
+            return RunClosed(status="paused", cause=f"whether {node} on {host} was done is in doubt")
+        if self._frontier.unsettled and self._within_budget({}):
             return None
         if self.unwinding:
-            first = next(iter(self.unwinding.values()))
-            if self.unwind.residue:
-                return RunClosed(status="rollback_incomplete", cause=first.cause, residue=self.unwind.residue)
-            stopped = first.scope != "host" or all(host in self.unwinding for host in self._all_hosts())
-            over = len(self.unwinding) == len(self._all_hosts())
-            return RunClosed(status="rolled_back" if over and stopped else "failed", cause=first.cause)
+            cause = next(iter(self.unwinding.values())).cause
+            if residue:
+                return RunClosed(status="rollback_incomplete", cause=cause, residue=residue)
+            everyone = len(self.unwinding) == len(self._all_hosts())
+            return RunClosed(status="rolled_back" if everyone else "failed", cause=cause)
         return RunClosed(status="succeeded")
 
     def _close_when_quiet(self, status: str, cause: str) -> AnyEvent | None:
-        return RunClosed(status=status, cause=cause) if self._nothing_under_way() else None
-
-    def _fatal(self, key: Key) -> bool:
-        """Whether this failure reaches the run: no rescue took it, and every ``always`` on its way out has ended."""
-        node = self.shape.nodes[key[0]]
-        if node.on_failure == "continue":
-            return False
-        for around in reversed(node.blocks):
-            rescue = self.shape.members.get((around.block, "rescue"), ())
-            if around.role == "block" and rescue:
-                return False  # the rescue answers for it; where the rescue fails, that failure is the fatal one
-            closing = self.shape.members.get((around.block, "always"), ())
-            if around.role != "always" and any(
-                    self._runs_on(name, key[1]) and not self._settled((name, key[1])) for name in closing):
-                return False
-        return True
+        if self._tidying() or not self.unwind.finished or not self._quiet():
+            return None
+        return RunClosed(status=status, cause=cause, residue=self.unwind.residue)
 
     # -- what may start -----------------------------------------------------------------------------------------
 
@@ -261,139 +313,42 @@ class Conductor:
             return []
         actions: list[Action] = [Run(node, host, "reverse") if run else Skip(node, host, why, "reverse")
                                  for node, host, run, why in self.unwind.ready()]
-        if self.going_back is not None or any(s is OpState.IN_DOUBT for s in self.forward.values()):
+        if self.going_back is not None:
             return actions
-        draining = self.draining
-        if draining is None:
-            return actions
-        for key in self._batch.open:
-            if key[1] not in draining and key[1] not in self.unwinding:
-                why = self._not_needed(key)
-                actions.append(Run(*key) if why is None else Skip(*key, why))
+        draining = self._draining()
+        for key in self._frontier.open:
+            if key[1] in self.unwinding:
+                continue
+            if key in self._interrupted:  # how it ended has to be found out whatever comes next
+                actions.append(Run(*key))
+            elif self._doubtful:
+                continue
+            elif (why := self._blocks.not_needed(key)) is not None and self._startable(key):
+                actions.append(Skip(*key, why))
+            elif self._may_begin(key, draining):
+                actions.append(Run(*key))
         return actions
+
+    def _may_begin(self, key: Key, draining: frozenset[str] | None) -> bool:
+        if self.failures and self._blocks.closes(key):
+            return True
+        if draining is None or key[1] in draining:
+            return False
+        return not (self.failures and self._blocks.holds(key))
 
     def may_effect(self, key: Key) -> bool:
         """Whether a forward effect may still begin (asked under the driver's lock right before INTENT)."""
         if self.closed or self.going_back is not None or key[1] in self.unwinding:
             return False
-        draining = self.draining
-        return draining is not None and key[1] not in draining
+        draining = self._draining()
+        return (draining is not None and key[1] not in draining) or self._blocks.closes(key)
 
-    def _not_needed(self, key: Key) -> str | None:
-        """Why the blocks around an operation make it needless on this host, or None."""
-        node, host = self.shape.nodes[key[0]], key[1]
-        for around in node.blocks:
-            if around.role == "rescue" and not self._broken(around.block, "block", host):
-                return "nothing to rescue"
-            if self._broken(around.block, around.role, host, besides=node):
-                return "an earlier step of the block failed"
-        return None
-
-    def _broken(self, block: str, role: str, host: str, besides: ShapeNode | None = None) -> bool:
-        """Whether a failure inside this part of the block on this host left it (was not rescued further in)."""
-        for name in self.shape.members.get((block, role), ()):
-            key = (name, host)
-            if self.forward.get(key) is not OpState.FAILED or (besides is not None and name == besides.id):
-                continue
-            node = self.shape.nodes[name]
-            if node.on_failure == "continue":
-                continue
-            inner = node.blocks[[b.block for b in node.blocks].index(block) + 1:]
-            if not any(b.role == "block" and self.shape.members.get((b.block, "rescue"))
-                       and not self._broken(b.block, "rescue", host) for b in inner):
-                return True
-        return False
-
-    # -- batches and counters -----------------------------------------------------------------------------------
-
-    def _next_batch(self) -> None:
-        """Set up the next batch; a batch in which nothing runs is passed over."""
-        while self._batch.unsettled == 0 and self._batch_index + 1 < max(1, len(self.shape.batches)):
-            self._batch_index += 1
-            hosts = self.shape.batches[self._batch_index] if self.shape.batches else ()
-            self._batch = batch = _Batch(frozenset(hosts))
-            for node in self.shape.nodes.values():
-                keys = [(node.id, host) for host in node.hosts
-                        if host in batch.hosts and not self._settled((node.id, host))
-                        and host not in self.unwinding]
-                batch.left[node.id] = len(keys)
-                batch.unsettled += len(keys)
-            for node in self.shape.nodes.values():
-                self._count_waits(node)
-
-    def _count_waits(self, node: ShapeNode) -> None:
-        batch = self._batch
-        batch.node_waits[node.id] = sum(
-            1 for need in node.needs if not self._same_host(need, node.id) and batch.left[need] > 0)
-        for host in node.hosts:
-            key = (node.id, host)
-            if host not in batch.hosts or self._settled(key) or host in self.unwinding:
-                continue
-            waits = sum(1 for need in node.needs if self._same_host(need, node.id) and self._runs_on(need, host)
-                        and not self._settled((need, host)))
-            batch.host_waits[key] = waits
-            if waits == 0 and batch.node_waits[node.id] == 0:
-                batch.open[key] = None
-
-    def _settle(self, key: Key) -> None:
-        node, host = key
-        if host not in self._batch.hosts:
-            return
-        batch = self._batch
-        batch.left[node] -= 1
-        batch.unsettled -= 1
-        batch.host_waits.pop(key, None)
-        for later in self.shape.successors[node]:
-            if self._same_host(node, later):
-                waiting = (later, host)
-                if waiting in batch.host_waits:
-                    batch.host_waits[waiting] -= 1
-                    self._open_if_free(waiting)
-            elif batch.left[node] == 0:
-                batch.node_waits[later] -= 1
-                if batch.node_waits[later] == 0:
-                    for other in self.shape.nodes[later].hosts:
-                        self._open_if_free((later, other))
-        if batch.unsettled == 0 and self.going_back is None:
-            self._next_batch_when_fine()
-
-    def _open_if_free(self, key: Key) -> None:
-        if (self._batch.host_waits.get(key) == 0 and self._batch.node_waits[key[0]] == 0
-                and self.forward.get(key, OpState.PENDING) is OpState.PENDING):
-            self._batch.open[key] = None
-
-    def _next_batch_when_fine(self) -> None:
-        if not any(self._fatal(key) for key, state in self.forward.items()
-                   if state is OpState.FAILED and key[1] not in self.unwinding):
-            self._next_batch()
-
-    def _unsettle(self, key: Key) -> None:
-        """A failed operation may be tried again."""
-        self.failures.pop(key, None)
-        self.forward[key] = OpState.PENDING
-        batch = self._batch
-        batch.host_waits[key] = 0
-        batch.left[key[0]] += 1
-        batch.unsettled += 1
-        for later in self.shape.successors[key[0]]:
-            if self._same_host(key[0], later):
-                if (later, key[1]) in batch.host_waits:
-                    batch.host_waits[later, key[1]] += 1
-                    batch.open.pop((later, key[1]), None)
-            elif batch.left[key[0]] == 1:
-                batch.node_waits[later] += 1
-                for other in self.shape.nodes[later].hosts:
-                    batch.open.pop((later, other), None)
-        self._open_if_free(key)
-
-    def abandon(self, key: Key, direction: str) -> None:
-        """An operation that began did nothing and may begin again (a failure elsewhere or a crash held it back)."""
-        if direction == "reverse":
-            self.unwind.abandon(key)
-        elif self.forward.get(key) in UNDER_WAY:
-            if self.forward[key] in (OpState.STARTED, OpState.PREPARED):
-                self.forward[key] = OpState.PENDING
-            self._batch.open[key] = None
+    def in_doubt(self) -> list[tuple[Key, str]]:
+        """What only a person can know: operations, each with the direction that the question is about. Whether to undo
+        a step of which it is not known whether it was done is a question about the step."""
+        found = [(key, "forward") for key in self._doubtful]
+        return found + [(key, "reverse" if key in self.unwind.tried else "forward")
+                        for key, state in self.unwind.state.items() if state is OpState.IN_DOUBT]
 
     # -- small questions ----------------------------------------------------------------------------------------
 
@@ -405,29 +360,26 @@ class Conductor:
         """Forward operations that began and have not ended (after a crash: what has to be reconciled)."""
         return [key for key, state in self.forward.items() if state in UNDER_WAY]
 
-    def _settled(self, key: Key) -> bool:
-        return self.forward.get(key) in SETTLED
+    def _next_batch(self) -> None:
+        """Go on to the next batch, where all is well with this one; a batch in which nothing runs is passed over."""
+        while self._frontier.unsettled == 0 and self._batch_index + 1 < len(self.shape.batches):
+            if self.going_back is not None or self._fatal_by_host() or not self._within_budget({}):
+                return
+            self._batch_index += 1
+            hosts = frozenset(self.shape.batches[self._batch_index])
+            self._frontier.fill(hosts, self._over, self._startable)
 
-    def _same_host(self, need: str, node: str) -> bool:
-        """Whether this edge holds back a host only for itself (strategy free) rather than all for all."""
-        return self.shape.free and not self.shape.nodes[need].single and not self.shape.nodes[node].single
+    def _over(self, key: Key) -> bool:
+        return self.forward.get(key) in SETTLED or key[1] in self.unwinding
 
-    def _runs_on(self, node: str, host: str) -> bool:
-        return host in self.shape.nodes[node].hosts
+    def _startable(self, key: Key) -> bool:
+        return self.forward.get(key, OpState.PENDING) is OpState.PENDING and key[1] not in self.unwinding
+
+    def _quiet(self) -> bool:
+        return not self._busy and not self.unwind.under_way()
 
     def _all_hosts(self) -> list[str]:
         return [host for batch in self.shape.batches for host in batch]
-
-    def _batch_of(self, host: str) -> int:
-        return next((index for index, batch in enumerate(self.shape.batches) if host in batch), 0)
-
-    def _under_way_on(self, hosts: list[str] | None) -> bool:
-        return any(state in UNDER_WAY and (hosts is None or key[1] in hosts) and key[1] not in self.unwinding
-                   for key, state in self.forward.items())
-
-    def _nothing_under_way(self) -> bool:
-        return not self.unwind.under_way() and not any(
-            state in UNDER_WAY and key[1] not in self.unwinding for key, state in self.forward.items())
 
     def _cause(self, key: Key) -> str:
         return f"{key[0]} on {key[1]}: {self.failures[key].error}"

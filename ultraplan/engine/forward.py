@@ -118,7 +118,7 @@ class _Operation:
         change = step.decide(resolved.params, state)
         if change is None or change.forward is None:
             return None, self._concealed(step.outputs(resolved.params, state, None))
-        reply, = session.look([change.forward], resolved.account, resolved.environment, resolved.timeout)
+        reply = session.ask(self.run.here, change.forward, resolved.account, resolved.environment, resolved.timeout)
         return (step.verify(resolved.params, state, reply),
                 self._concealed(step.outputs(resolved.params, state, reply)))
 
@@ -153,7 +153,7 @@ class _Operation:
                 return
             self.run.write(Outcome(
                 **self.about, ok=False, attempt=attempt, exit=ended.reply.exit if ended.reply is not None else None,
-                error=self._safe(problem), left=self._facts(state)))
+                error=self._safe(problem), left=self._facts(state), began=ended.began))
             fault("after-outcome")
             self._again_or_raise(resolved, problem, left)
 
@@ -167,7 +167,7 @@ class _Operation:
         receipt = self.recovery.receipt(session, self.op, str(attempt), resolved.account, deadline)
         ended = self.recovery.ended(session, self.op, str(attempt), resolved.account, receipt, known[0].boot)
         if ended.problem is not None:
-            self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=ended.problem))
+            self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=ended.problem, began=ended.began))
             return False
         if ended.reply is None and step.opaque:
             self.run.write(InDoubt(**self.about, why="it began, and left no exit code when it died"))
@@ -266,7 +266,8 @@ class _Operation:
     def _settled_already(self, resolved: Resolved, step: HostStep[Any], state: State) -> None:
         outputs = self._concealed(step.outputs(resolved.params, state, None))
         if self.effect_possible:  # an earlier attempt did it
-            self.run.write(Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state)))
+            self.run.write(Started(**self.about),
+                           Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state)))
         else:
             self.run.write(Started(**self.about), Unchanged(**self.about, outputs=self._kept(outputs)))
         self._remember(outputs)

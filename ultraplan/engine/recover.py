@@ -23,11 +23,12 @@ POLL = 0.5
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How an attempt ended. ``reply`` None: no exit code is known. ``looked``: the probe that came along.
-    ``problem``: why it surely did not do what it should."""
+    ``problem``: why it surely did not do what it should. ``began`` False: it certainly never began."""
 
     reply: Reply | None
     looked: Reply | None = None
     problem: str | None = None
+    began: bool = True
 
 
 class Recovery:
@@ -60,7 +61,7 @@ class Recovery:
         if boot and session.facts(account).get("boot") != boot:
             return Ended(None, None)
         if session.forbid(self._run.here, op, attempt, account):
-            return Ended(None, None, "the connection was lost before it began")
+            return Ended(None, None, "the connection was lost before it began", began=False)
         return Ended(self.receipt(session, op, attempt, account, time.time()).reply, None)
 
     def receipt(self, session: HostSession, op: str, attempt: str, account: Account | None, until: float) -> Receipt:

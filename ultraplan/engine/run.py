@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ultraplan.engine.conduct import Conductor, Key
+from ultraplan.engine.conduct import Conductor
 from ultraplan.engine.fleet import Fleet
 from ultraplan.engine.hosts import RunHere
 from ultraplan.engine.operations import Result, op_id
 from ultraplan.engine.resolve import Resolver
 from ultraplan.engine.scope import Scope
+from ultraplan.engine.shape import Key
 from ultraplan.engine.states import OpState
 from ultraplan.graph.model import Graph, Node
 from ultraplan.journal.base import Lease, Store
@@ -67,8 +68,9 @@ class Run:
         self._attempts: dict[tuple[str, str], int] = {}
         self._intents: dict[str, Record] = {}
         self._left: dict[Key, Mapping[str, Any] | None] = {}
-        self._outcomes: dict[tuple[str, str], int] = {}
-        self._resolved: set[Key] = set()
+        self._outcomes: dict[tuple[str, str], Outcome] = {}     # of the last attempt, once it ended
+        self._resolved: dict[tuple[str, str], bool] = {}        # what a person said of the last attempt
+        self._may_have_begun: set[str] = set()
 
     @property
     def here(self) -> RunHere:
@@ -102,10 +104,14 @@ class Run:
         if isinstance(event, Intent):
             self._intents[event.op + event.direction] = record
             self._attempts[event.op, event.direction] = event.attempt
+            self._outcomes.pop((event.op, event.direction), None)
+            self._resolved.pop((event.op, event.direction), None)
         if isinstance(event, Resolved):
-            self._resolved.add(key)
+            self._resolved[event.op, event.direction] = event.done
         if isinstance(event, Outcome):
-            self._outcomes[event.op, event.direction] = event.attempt
+            self._outcomes[event.op, event.direction] = event
+            if event.direction == "forward" and event.began:
+                self._may_have_begun.add(event.op)
         if event.direction == "reverse":
             return
         match event:
@@ -146,15 +152,20 @@ class Run:
             record = self._intents.get(op + direction)
         return (record.event, record.time) if record is not None else None  # type: ignore[return-value]
 
-    def outcome_known(self, op: str, direction: str = "forward") -> bool:
-        """Whether the journal holds the outcome of the operation's last attempt in this direction."""
+    def outcome(self, op: str, direction: str) -> Outcome | None:
+        """How the operation's last attempt in this direction ended; None where the journal does not know."""
         with self.lock:
-            last = self._attempts.get((op, direction), 0)
-            return last > 0 and self._outcomes.get((op, direction)) == last
+            return self._outcomes.get((op, direction))
 
-    def resolved(self, key: Key) -> bool:
-        """Whether a person said how the operation ended."""
-        return key in self._resolved
+    def resolved(self, op: str, direction: str) -> bool | None:
+        """What a person said of the last attempt: it was done, it was not, or (None) nothing."""
+        with self.lock:
+            return self._resolved.get((op, direction))
+
+    def may_have_begun(self, op: str) -> bool:
+        """Whether a forward attempt that ended may have begun on the host (and so left something there)."""
+        with self.lock:
+            return op in self._may_have_begun
 
     def way_back(self, key: Key) -> Prepared | None:
         """The way back that was made durable before the operation's first effect."""

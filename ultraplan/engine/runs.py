@@ -19,14 +19,13 @@ from ultraplan.engine.job import Job, know_secrets, user
 from ultraplan.engine.observe import Observer
 from ultraplan.engine.operations import op_id
 from ultraplan.engine.plan import Action, Certainty, Key, Plan
-from ultraplan.engine.resolve import account_of
 from ultraplan.engine.run import Listener, Run, Telling
 from ultraplan.engine.settings import Settings
 from ultraplan.engine.shape import shape_of
 from ultraplan.engine.states import UNDER_WAY, OpState
 from ultraplan.inventory.references import references_in
 from ultraplan.journal.base import Lease, Store
-from ultraplan.journal.events import Failed, Resolved, RollbackDecided, RunClosed, RunOpened, TakenOver
+from ultraplan.journal.events import AnyEvent, Failed, Resolved, RollbackDecided, RunClosed, RunOpened, TakenOver
 from ultraplan.journal.holder import holder
 from ultraplan.transport.base import TransportError
 
@@ -107,9 +106,8 @@ def prune(run_id: str, settings: Settings, store: Store) -> list[str]:
     left = []
     try:
         for host in job.graph.hosts:
-            where = job.fleet.host(host)
-            accounts = {account_of(node.step.become, where) for node in job.graph.nodes.values() if host in node.hosts}
-            for account in accounts:
+            nodes = [node for node in job.graph.nodes.values() if host in node.hosts]
+            for account in {job.resolver.account(node.step, host) for node in nodes}:
                 try:
                     job.fleet.session(host).remove(run_id, account)
                 except TransportError as error:
@@ -128,8 +126,7 @@ def resolve(run_id: str, op: str, done: bool, settings: Settings, store: Store) 
     job, _ = bundle.unpack(store.bundle(run_id), settings)
     conductor = Conductor(shape_of(job.graph))
     conductor.replay(store.read(run_id))
-    doubtful = [(key, "forward") for key, state in conductor.forward.items() if state is OpState.IN_DOUBT]
-    doubtful += [(key, "reverse") for key, state in conductor.unwind.state.items() if state is OpState.IN_DOUBT]
+    doubtful = conductor.in_doubt()
     found = [(key, direction) for key, direction in doubtful if op_id(run_id, *key).startswith(op)
              or f"{key[0]}@{key[1]}" == op]
     if len(found) != 1:
@@ -179,13 +176,14 @@ def _check_possible(conductor: Conductor, verb: str) -> None:
 
 def _turn_round(run: Run) -> None:
     """From here the run goes back. What was under way is given up; whether it had its effect, its receipt tells."""
+    given_up: list[AnyEvent] = []
     for key, direction, state in run.under_way():
         if direction == "forward" and state in UNDER_WAY - {OpState.STARTED, OpState.PREPARED}:
-            run.write(Failed(op=run.op(*key), node=key[0], host=key[1], error="interrupted; the run goes back"))
+            given_up.append(Failed(op=run.op(*key), node=key[0], host=key[1], error="interrupted; the run goes back"))
         elif direction == "forward":
             run.abandon(*key, direction)
     if run.conductor.going_back is None:
-        run.write(RollbackDecided(scope="run", cause=f"asked for by {user()}"))
+        run.write(*given_up, RollbackDecided(scope="run", cause=f"asked for by {user()}"))
 
 
 def _run(job: Job, store: Store, lease: Lease, promises: Mapping[Key, str], watch: Watch, quiet: bool = False) -> Run:

@@ -8,6 +8,9 @@ from functools import cached_property
 
 from ultraplan.graph.model import BlockRole, Graph
 
+Key = tuple[str, str]
+"""An operation: (node id, host)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShapeNode:
@@ -61,6 +64,51 @@ class Shape:
     def follows(self, later: str, earlier: str) -> bool:
         """Whether ``later`` comes after ``earlier`` in the graph."""
         return bool(self._reach[earlier] & self._bit[later])
+
+    def barrier(self, need: str, node: str) -> bool:
+        """Whether this edge holds all hosts back until all are through, rather than (strategy free) each for itself."""
+        return not self.free or self.nodes[need].single or self.nodes[node].single
+
+    def apart(self, need: str, node: str) -> tuple[str, ...]:
+        """The hosts of ``node`` that ``need`` does not run on."""
+        before, after = self.nodes[need].hosts, self.nodes[node].hosts
+        return () if before == after else tuple(host for host in after if host not in before)
+
+    def tied(self, key: Key, later: Key) -> bool:
+        """Whether ``later``, which comes after ``key`` in the graph, rests on this very operation: not so where its own
+        host has the same step."""
+        one, other = self.nodes[key[0]], self.nodes[later[0]]
+        return key[1] == later[1] or one.single or other.single or later[1] not in one.hosts
+
+    @cached_property
+    def each_for_itself(self) -> bool:
+        """Whether no host ever waits for another."""
+        hosts = {node.hosts for node in self.nodes.values()}
+        return self.free and len(hosts) < 2 and not any(node.single for node in self.nodes.values())
+
+    def place(self, node: str, host: str) -> Key | None:
+        """The operation by which ``node`` is done for ``host``: there, or (where it runs once) on a host of the same
+        batch; None where it is not."""
+        found = self.nodes[node]
+        if host in found.hosts:
+            return node, host
+        if found.single and found.hosts and self.batch_of(found.hosts[0]) == self.batch_of(host):
+            return node, found.hosts[0]
+        return None
+
+    def batch_of(self, host: str) -> int:
+        """The batch that ``host`` is in, from 0."""
+        return self._batch_index.get(host, 0)
+
+    @cached_property
+    def _batch_index(self) -> Mapping[str, int]:
+        return {host: index for index, batch in enumerate(self.batches) for host in batch}
+
+    @cached_property
+    def partial(self) -> tuple[ShapeNode, ...]:
+        """The nodes that do not run on every host, or once for all."""
+        everywhere = sum(len(batch) for batch in self.batches)
+        return tuple(node for node in self.nodes.values() if node.single or len(node.hosts) < everywhere)
 
     @cached_property
     def members(self) -> Mapping[tuple[str, str], tuple[str, ...]]:

@@ -79,6 +79,8 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
     (OpState.DONE, "unchanged"): OpState.VERIFIED,
     (OpState.DONE, "failed"): OpState.FAILED,
     (OpState.FAILED, "started"): OpState.STARTED,   # resume tries again what failed before the run was paused
+    (OpState.FAILED, "resolved"): OpState.VERIFIED,  # given up without an answer; to undo it, a person has to say
+    (OpState.FAILED, "reopened"): OpState.FAILED,
     (OpState.IN_DOUBT, "resolved"): OpState.VERIFIED,
     (OpState.IN_DOUBT, "reopened"): OpState.MISSED,
     (OpState.IN_DOUBT, "outcome"): OpState.DONE,    # the host came back and had the receipt after all

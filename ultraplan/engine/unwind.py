@@ -1,18 +1,17 @@
 """The way back as a pure state machine: which undo may start now, and what is left where one cannot be done.
 
 The order is the reverse of what really ran: on one host strictly by the journal's order, across hosts by the graph
-(a step is undone on a host only when everything after it is undone everywhere it ran), later batches first.
+(a step is undone on a host only when what came after it, in the graph and in time, is undone everywhere it ran), later
+batches first. Of what may be undone, the operation that ran last can always start: there is no standstill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from ultraplan.engine.shape import Shape
-from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, after
-from ultraplan.journal.events import Failed, InDoubt, OpEvent, Prepared, Resolved
-
-Key = tuple[str, str]
+from ultraplan.engine.shape import Key, Shape
+from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, ProtocolError, after
+from ultraplan.journal.events import Failed, InDoubt, Intent, OpEvent, Prepared, Resolved
 
 NO_WAY_BACK = "irreversible"
 """`Prepared.way_back` of an operation that cannot be undone."""
@@ -27,10 +26,12 @@ class Unwind:
         self._ways: dict[Key, Prepared] = {}        # the first PREPARED of each: its pre-image is the true one
         self.state: dict[Key, OpState] = {}         # the reverse operations, once the way back was decided
         self._stacks: dict[str, list[Key]] = {}     # host -> its operations, the last that ran at the end
-        self._open_at: dict[tuple[str, int], int] = {}   # node, batch -> its reverse operations not settled
-        self._batch: dict[str, int] = {}
+        self._open_at: dict[tuple[str, int], dict[Key, None]] = {}  # node, batch -> its reverse operations not settled
         self._errors: dict[Key, str] = {}
         self._again: set[Key] = set()               # under way when a process died: may begin again
+        self._unanswered: set[Key] = set()          # the last attempt may have done it, which is not verified
+        self.tried: set[Key] = set()
+        """Reverse operations that may have had an effect."""
 
     def happened(self, key: Key, seq: int) -> None:
         """A forward INTENT became durable."""
@@ -48,28 +49,30 @@ class Unwind:
         """What may have had an effect on ``host``, in the order it began."""
         return sorted((key for key in self._seq if key[1] == host), key=lambda key: self._seq[key])
 
-    def start(self, hosts: Iterable[str], batch_of: Callable[[str], int]) -> None:
+    def start(self, hosts: Iterable[str]) -> None:
         """The way back was decided for ``hosts``."""
         by_host: dict[str, list[Key]] = {}
         for key in sorted(self._seq, key=lambda key: self._seq[key]):
             by_host.setdefault(key[1], []).append(key)
         for host in hosts:
-            if host in self._stacks:
-                continue
-            self._stacks[host] = stack = by_host.get(host, [])
-            self._batch[host] = batch_of(host)
-            for key in stack:
-                self.state.setdefault(key, OpState.PENDING)
-                at = (key[0], self._batch[host])
-                self._open_at[at] = self._open_at.get(at, 0) + 1
+            if host not in self._stacks:
+                self._stacks[host] = by_host.get(host, [])
+                for key in self._stacks[host]:
+                    self._set(key, OpState.PENDING)
 
     def record(self, event: OpEvent) -> None:
-        """Take in one reverse event."""
+        """Take in one reverse event; raises `ProtocolError`."""
         key = (event.node, event.host)
+        if key not in self.state:
+            raise ProtocolError(f"{event.node!r} on {event.host!r} is undone, but nobody decided that or it never ran")
+        now = after(self.state[key], event)  # type: ignore[arg-type]
         self._again.discard(key)
-        before = self.state.get(key, OpState.PENDING)
-        now = after(before, event)  # type: ignore[arg-type]
-        if isinstance(event, (Failed, InDoubt)):
+        if isinstance(event, Intent):
+            self._unanswered.add(key)
+            self.tried.add(key)
+        elif now in (OpState.MISSED, OpState.VERIFIED, OpState.IN_DOUBT):
+            self._unanswered.discard(key)
+        if isinstance(event, Failed | InDoubt):
             self._errors[key] = event.error if isinstance(event, Failed) else event.why
         self._set(key, now)
         if now in (OpState.FAILED, OpState.IN_DOUBT):
@@ -81,9 +84,17 @@ class Unwind:
         """Somebody goes on with the rollback: what failed or was left alone gets another chance."""
         for key, state in list(self.state.items()):
             if state in (OpState.FAILED, OpState.LEFT):
-                self._set(key, OpState.PENDING)
+                self._set(key, OpState.INTENT if key in self._unanswered else OpState.PENDING)
+                if key in self._unanswered:
+                    self._again.add(key)
         for key in [key for key, state in self.state.items() if state is OpState.IN_DOUBT]:
             self._leave_alone_before(key)
+
+    def settled_forward(self, key: Key) -> None:
+        """A person said how an operation ended whose undo was in doubt because of that: it may be tried now."""
+        if self.state.get(key) is OpState.IN_DOUBT:
+            self._set(key, OpState.PENDING)
+            self.reopen()
 
     def abandon(self, key: Key) -> None:
         """An undo that began may begin again (it did nothing, or its own receipt will tell)."""
@@ -118,41 +129,46 @@ class Unwind:
                 if state in (OpState.FAILED, OpState.LEFT, OpState.IN_DOUBT)]
 
     def _candidates(self) -> Iterator[Key]:
-        deepest = max((self._batch[host] for host, stack in self._stacks.items()
-                       if any(self._open(key) for key in stack)), default=0)
+        batches = [batch for (_, batch), keys in self._open_at.items() if keys]
+        deepest = max(batches, default=0)
         for host, stack in self._stacks.items():
-            if self._batch[host] != deepest:
+            if self._shape.batch_of(host) != deepest:
                 continue
             last = next((key for key in reversed(stack) if self._open(key)), None)
-            if last is not None and self._startable(last) and not self._awaited(last):
+            if last is not None and self._startable(last) and not self._awaited(last, deepest):
                 yield last
 
     def _startable(self, key: Key) -> bool:
         return self.state[key] is OpState.PENDING or key in self._again
 
-    def _awaited(self, key: Key) -> bool:
-        """Whether something after ``key`` in the graph still has to be undone elsewhere."""
-        if self._shape.free:
+    def _awaited(self, key: Key, batch: int) -> bool:
+        """Whether something after ``key``, in the graph and in time, still has to be undone elsewhere."""
+        if self._shape.each_for_itself:
             return False
-        return any(count and node != key[0] and batch == self._batch[key[1]] and self._shape.follows(node, key[0])
-                   for (node, batch), count in self._open_at.items())
+        return any(at == batch and keys and self._shape.follows(node, key[0])
+                   and any(self._seq[later] > self._seq[key] for later in keys)
+                   for (node, at), keys in self._open_at.items())
 
     def _leave_alone_before(self, stuck: Key) -> None:
-        """What came before an operation that could not be undone stays as it is; other branches and hosts go on."""
-        nodes = self._shape.nodes
-        for key, state in list(self.state.items()):
-            together = key[1] == stuck[1] or nodes[key[0]].single or nodes[stuck[0]].single
-            if state is OpState.PENDING and together and self._shape.follows(stuck[0], key[0]):
-                self._set(key, OpState.LEFT)
-                self._errors[key] = f"left alone, because {stuck[0]} after it could not be undone"
+        """What an operation that could not be undone rests on stays as it is; other branches and hosts go on."""
+        todo = [stuck]
+        while todo:
+            later = todo.pop()
+            for key, state in list(self.state.items()):
+                if (state is OpState.PENDING and self._shape.follows(later[0], key[0])
+                        and self._shape.tied(key, later)):
+                    self._set(key, OpState.LEFT)
+                    self._errors[key] = f"left alone, because {stuck[0]} after it could not be undone"
+                    todo.append(key)
 
     def _open(self, key: Key) -> bool:
         state = self.state[key]
         return state not in SETTLED and state is not OpState.IN_DOUBT
 
     def _set(self, key: Key, now: OpState) -> None:
-        was_open = key not in self.state or self._open(key)
         self.state[key] = now
-        if was_open != self._open(key):
-            at = (key[0], self._batch.get(key[1], 0))
-            self._open_at[at] = self._open_at.get(at, 0) + (-1 if was_open else 1)
+        keys = self._open_at.setdefault((key[0], self._shape.batch_of(key[1])), {})
+        if self._open(key):
+            keys[key] = None
+        else:
+            keys.pop(key, None)

@@ -88,7 +88,7 @@ class Intent(OpEvent, frozen=True, kw_only=True, tag="intent"):
 
 
 class Outcome(OpEvent, frozen=True, kw_only=True, tag="outcome"):
-    """The effect ended. ``ok`` False: it failed, ``error`` says how."""
+    """The effect ended. ``ok`` False: it failed, ``error`` says how. ``began`` False: it certainly never began."""
 
     ok: bool
     attempt: int
@@ -96,6 +96,7 @@ class Outcome(OpEvent, frozen=True, kw_only=True, tag="outcome"):
     error: str = ""
     outputs: dict[str, Any] = {}
     left: dict[str, Any] | None = None
+    began: bool = True
 
 
 class Verified(OpEvent, frozen=True, kw_only=True, tag="verified"):
