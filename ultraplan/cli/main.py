@@ -80,13 +80,15 @@ def _unknown(verb: str) -> int:
 
 def entry() -> None:
     """The console script."""
+    # Python has None for a stream that was closed before it began.
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+                              for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # arrows and other people's text, wherever it goes
             stream.reconfigure(errors="backslashreplace")
     try:
         code = main(sys.argv[1:])
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output is gone; Python would complain about it once more while it shuts down.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

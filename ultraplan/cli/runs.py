@@ -7,7 +7,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultraplan.cli import options
@@ -49,8 +48,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "run", metavar="RUN", nargs="?", default="last", help="its id, the start of it, or 'last' (the default)")
     add("follow", "tell what a run does until it ends; exits as the run does").add_argument(
         "run", metavar="RUN", nargs="?", default="last", help="its id, the start of it, or 'last' (the default)")
-    prune = add("prune", "remove the journals of runs that have ended; they cannot be rolled back any more")
+    prune = add("prune", "forget runs that have ended, here and on their hosts; they cannot be rolled back any more")
     prune.add_argument("run", metavar="RUN", nargs="*", default=[], help="their ids, or the start of them")
+    prune.add_argument("--force", action="store_true", default=False,
+                       help="remove the journal also where a host that still holds receipts cannot be reached")
     prune.add_argument("--older-than", metavar="TIME", default=None,
                        help="those that ended longer ago than this (30d), with nothing left to do")
     parser.epilog = EXAMPLES
@@ -156,7 +157,9 @@ def _nobody_at_it(store: Store, run: str) -> bool:
 
 
 def _prune(args: argparse.Namespace, store: Store) -> int:
-    from ultraplan.engine.runs import NotPossible
+    from ultraplan.cli.views.paint import visible_lines
+    from ultraplan.cli.views.text import counted
+    from ultraplan.engine.runs import NotPossible, prune
     from ultraplan.language.values import Duration
 
     if bool(args.run) == bool(args.older_than):
@@ -172,24 +175,28 @@ def _prune(args: argparse.Namespace, store: Store) -> int:
         old = [info for info in store.runs() if info.changed < before]
         chosen = [info.run for info in old if info.status in ENDED]
         kept = [info.run for info in old if info.status not in ENDED]
-    state = options.settings(args).state
+    settings = options.settings(args)
+    removed, left = [], []
     for run in chosen:
-        store.prune(run)
-        _remove_pre_images(state / "runs" / run)
+        troubles = prune(run, settings, store)
+        if troubles and args.force:
+            store.prune(run)
+        left += [f"{run}: {line}" for line in troubles]
+        if not troubles or args.force:
+            removed.append(run)
     if args.json:
-        print(json.dumps({"format": "ultraplan/pruned", "version": 1, "removed": chosen, "kept": kept}))
-        return 0
-    print(f"removed {len(chosen)} run{'s' * (len(chosen) != 1)}" + (f": {_few(chosen)}" if chosen else ""))
-    if kept:
-        print(f"kept, because something is left to do: {', '.join(kept)}", file=sys.stderr)
-    return 0
-
-
-def _remove_pre_images(folder: Path) -> None:
-    """What steps of the controller kept for the way back of a run that has none any more."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+        print(json.dumps({"format": "ultraplan/pruned", "version": 1, "removed": removed, "kept": kept, "left": left},
+                         ensure_ascii=False))
+    else:
+        print(f"removed {counted(len(removed), 'run')}" + (f": {_few(removed)}" if removed else ""))
+        if kept:
+            print(f"kept, because something is left to do: {', '.join(kept)}", file=sys.stderr)
+        for line in left:
+            print(f"cannot be removed from {visible_lines(line)}", file=sys.stderr)
+        if left and not args.force:
+            print("the journals of these runs are kept, so that it can be tried again (--force removes them too)",
+                  file=sys.stderr)
+    return 1 if left and not args.force else 0
 
 
 def _few(names: Sequence[str]) -> str:

@@ -84,7 +84,9 @@ def load(path: Path) -> SavedPlan:
     """The saved plan at ``path``; raises `NotASavedPlan`."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != "ultraplan/plan" or content["version"] != VERSION:
+        if content["format"] != "ultraplan/plan":
+            raise NotASavedPlan(f"{path}: not a saved plan, but {content['format']!s:.80}")
+        if content["version"] != VERSION:
             raise NotASavedPlan(f"{path}: a saved plan of version {content['version']}; this program reads {VERSION}")
         asked = content["request"]
         request = Request(**{**asked, **{key: tuple(asked[key]) for key in ("inventory", "tags", "skip_tags")}})

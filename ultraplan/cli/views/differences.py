@@ -35,8 +35,9 @@ def of_runs(a: tuple[str, Sequence[Record]], b: tuple[str, Sequence[Record]]) ->
     for _, records in (a, b):
         opened = next((record.event for record in records if isinstance(record.event, RunOpened)), None)
         closed = next((record.event for record in reversed(records) if isinstance(record.event, RunClosed)), None)
+        status = closed.status if closed else "open"
         heads.append({"plan": opened.plan if opened else "", "hosts": opened.hosts if opened else [],
-                      "digests": opened.digests if opened else {}, "status": (closed.status if closed else "open").replace("_", " "),
+                      "digests": opened.digests if opened else {}, "status": status.replace("_", " "),
                       "cause": closed.cause if closed else "",
                       "seconds": records[-1].time - records[0].time if records else 0.0})
         operations.append(outcomes(records))

@@ -1,0 +1,72 @@
+"""Ctrl-C stops in order: what is under way ends, nothing new begins; a second one stops at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.cli.program import Program, interrupt, wait_for
+
+SLOW = """
+- id: slow
+  command: {{run: "echo x >>'{root}/count'; touch '{root}/began'; sleep {seconds}"}}
+  undo: {{command: {{run: "rm '{root}/count'"}}}}
+- id: after
+  file: {{path: "{root}/after", content: x}}
+"""
+
+
+def _slow(up: Program, seconds: float) -> str:
+    return up.plan(SLOW.format(root=up.root / "localhost", seconds=seconds))
+
+
+def test_ctrl_c_lets_the_step_end_and_resume_goes_on(up: Program) -> None:
+    process = up.start("apply", _slow(up, 1.5), "--yes")
+    home = up.root / "localhost"
+    wait_for(home / "began")
+    interrupt(process)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, (out, err)
+    assert "stopping: what is under way ends" in out
+    assert "interrupted: 1 changed" in out
+    assert f"ultraplan resume {up.last()}" in out
+    assert f"ultraplan rollback {up.last()}" in out
+    assert not (home / "after").exists()
+    up("resume")
+    assert (home / "after").exists()
+    assert (home / "count").read_text() == "x\n"
+
+
+def test_sigterm_is_as_orderly(up: Program) -> None:
+    process = up.start("apply", _slow(up, 1), "--yes")
+    wait_for(up.root / "localhost" / "began")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    up("rollback")
+    assert not (up.root / "localhost" / "count").exists()
+
+
+def test_a_second_ctrl_c_stops_at_once_and_nothing_is_done_twice(up: Program) -> None:
+    process = up.start("apply", _slow(up, 4), "--yes")
+    wait_for(up.root / "localhost" / "began")
+    interrupt(process)
+    time.sleep(0.3)
+    before = time.monotonic()
+    interrupt(process)
+    process.communicate(timeout=30)
+    assert time.monotonic() - before < 2
+    assert process.returncode == 130
+    up("resume")
+    assert (up.root / "localhost" / "count").read_text() == "x\n"
+
+
+def test_ctrl_c_before_anything_began_touches_nothing(up: Program) -> None:
+    plan = up.plan('- id: sent\n  command: {run: "sleep 30"}\n  irreversible: it is sent')
+    up.write("slow.sh", "#!/bin/sh\nsleep 30\n").chmod(0o755)
+    process = up.start("apply", plan, "--yes", "-i", "slow.sh")
+    time.sleep(1.5)
+    interrupt(process)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
