@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ultraplan.secrets import marker
 from ultraplan.shell import Account
 from ultraplan.transport.base import TransportError
 from ultraplan.transport.target import Target, connector
@@ -36,6 +37,8 @@ GOOD: list[tuple[dict[str, object], Target]] = [
     ({"ansible_become": "no", "ansible_become_user": "pg"}, Target("h", address="h", become_as=Account("pg"))),
     ({"ansible_become_pass": "p", "ansible_ssh_pass": "q"},
      Target("h", address="h", become_password="p", password="q")),
+    ({"ansible_become_password": {"secret": "env:SUDO"}},
+     Target("h", address="h", become_password=marker("env:SUDO"))),
     ({"ansible_shell_executable": "/bin/ash", "ultraplan_state_dir": "/var/x"},
      Target("h", address="h", shell_path="/bin/ash", state_dir="/var/x")),
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ultraplan.secrets import marker
 from ultraplan.shell import Account
 from ultraplan.transport.base import Connect, Connection, TransportError
 from ultraplan.transport.become import METHODS, Become
@@ -150,6 +151,8 @@ class _Reader:
     def text(self, *names: str) -> str | None:
         for name in names:
             value = self.variables.get(name)
+            if isinstance(value, Mapping) and isinstance(value.get("secret"), str):
+                return marker(value["secret"])
             if value is not None and value != "":
                 return str(value)
         return None
