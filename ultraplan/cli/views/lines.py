@@ -34,7 +34,7 @@ class LinesView:
         self._line(time.time(), "", "", text)
 
     def ask(self, question: str, deadline: float | None) -> bool:
-        raise TimeoutError("nobody is there to answer: there is no terminal")
+        raise TimeoutError("there is no terminal to ask on")
 
     def close(self) -> None:
         sys.stdout.flush()

@@ -126,9 +126,8 @@ class LiveView:
             return Text("")
         width, height = self._console.size
         room = max(3, height - 3)
-        for_hosts = max(1, min(room // 2, len(self._progress.run.graph.hosts)))
-        board = self._progress.board(for_hosts + 1)
-        return Group(*picture(board, width, room, len(self._progress.run.graph.hosts)))
+        all_hosts = len(self._progress.run.graph.hosts)
+        return Group(*picture(self._progress.board(min(room, all_hosts)), width, room, all_hosts))
 
     # -- questions ----------------------------------------------------------------------------------------------
 
@@ -186,13 +185,11 @@ class LiveView:
 
 def picture(board: Board, width: int, height: int, all_hosts: int) -> list[Text]:
     """The lines of ``board`` for a terminal of this size, never more than ``height``."""
-    host_rows = list(board.hosts)
+    # Where not all hosts have room, only those that are at something are worth it.
+    host_rows = [row for row in board.hosts if len(board.hosts) == all_hosts or row.kind == ACTIVE]
     most_hosts = min(len(host_rows), max(1, height - 1 - min(len(board.steps), max(3, height // 2))))
     shown_hosts = host_rows[:most_hosts]
     more = all_hosts - len(shown_hosts)
-    if more and most_hosts > 1:
-        shown_hosts = shown_hosts[:-1]
-        more += 1
     steps = folded(board.steps, max(1, height - 1 - len(shown_hosts) - (1 if more else 0)))
     names = min(max((len(row.name) for row in [*steps, *shown_hosts]), default=0), max(8, width // 3))
     lines = [_fit(Text(visible(board.head), style="bold"), width)]

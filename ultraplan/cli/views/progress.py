@@ -172,6 +172,8 @@ class Progress:
             return Row("↺" if mine[0].direction == "reverse" else "▸", node.id, ", ".join(parts), "work", ACTIVE)
         if waiting and not moment.going_back:
             parts.append(self._waits_for(node, waiting, moment))
+            if not bad and parts[:-1] and all(self._batch_of.get(host, 0) > moment.batch for host in waiting):
+                return Row("✓", node.id, ", ".join(parts), "quiet", ENDED)
             return Row("✗" if bad else "·", node.id, ", ".join(filter(None, parts)), "bad" if bad else "quiet", AHEAD)
         if bad:
             return Row("✗", node.id, ", ".join(parts), "bad", ACTIVE)
@@ -192,7 +194,7 @@ class Progress:
     def _waits_for(self, node: Node, waiting: Sequence[str], moment: _Moment) -> str:
         """What holds the step back: earlier steps (a barrier over hosts), an earlier batch, or only a free worker."""
         if all(self._batch_of.get(host, 0) > moment.batch for host in waiting):
-            return f"waits for batch {moment.batch + 1}"
+            return f"{len(waiting)} after batch {moment.batch + 1}"
         if node.id not in moment.holding:
             moment.holding[node.id] = self._held_by(node, moment)
         return moment.holding[node.id] or f"{len(waiting)} waiting"
