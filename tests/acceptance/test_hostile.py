@@ -15,8 +15,8 @@ pytestmark = pytest.mark.lab
 NAMES = (
     "two words", " space around ", "it's", 'say "hi"', "new\nline", "$(touch PWNED)", "`touch PWNED`", "; touch PWNED;",
     "' ; touch PWNED ; '", '" ; touch PWNED ; "', "&& touch PWNED", "| tee PWNED", "> PWNED", "-rf", "--help", "*", "?",
-    "[a-z]", "~", "$HOME", "${PATH}", "%s%n", "\\", "back\\nslash", "#no comment", "!!", "a=b", "ünï©ödé 字 🙂", "e\u0301",
-    "tab\there", "\x01\x7f", "{curly,braces}", "end\n", "..x", "$", "'", '"',
+    "[a-z]", "~", "$HOME", "${PATH}", "%s%n", "\\", "back\\nslash", "#no comment", "!!", "a=b", "ünï©ödé 字 🙂",
+    "e\u0301", "tab\there", "\x01\x7f", "{curly,braces}", "end\n", "..x", "$", "'", '"',
 )
 """Values without a slash, so that they can be names of files."""
 

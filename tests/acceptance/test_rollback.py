@@ -43,7 +43,7 @@ def test_the_report_for_programs_says_what_was_undone_where(world: Callable[...,
     result = two.apply(plan, "--json").expect(1).result
 
     assert (result["format"], result["version"], result["status"]) == ("ultraplan/result", 1, "rolled_back")
-    assert result["undone"] == {host: BACKWARDS for host in two.hosts}
+    assert result["undone"] == dict.fromkeys(two.hosts, BACKWARDS)
     assert result["counts"] == {"changed": 17, "failed": 1, "undone": 18}
     assert result["cause"].startswith(f"check on {two.hosts[1]}: exit code 1")
     assert result["residue"] == result["in_doubt"] == []

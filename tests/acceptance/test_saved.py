@@ -64,7 +64,7 @@ def test_a_saved_plan_is_refused_with_what_moved_and_else_done_exactly_once(two:
             two.write(file, text)
         two.sh("echo old >/srv/lines; chmod 0644 /srv/lines; rm -f /srv/config")
 
-    two.env["ULTRAPLAN_INPUT_LEVEL"] = "debug"  # the saved plan has its inputs: the environment's do not matter any more
+    two.env["ULTRAPLAN_INPUT_LEVEL"] = "debug"  # the saved plan has its inputs: these do not matter
     two.run("apply", "FILE.plan").expect(0)
 
     for host in two.hosts:

@@ -79,7 +79,6 @@ def test_a_secret_is_nowhere_but_where_the_plan_puts_it(
     here.plan(STEPS.replace("irreversible: it changes nothing", "undo: {command: 'true'}"),
               vars={"server": server[0]})
     here.inventory({"one": {}}, key={"secret": "env:KEY"})
-    before = here.trees()
     said = []
 
     preview = here.on("plan", "plan.yaml", "-o", "FILE.plan").expect(0)
