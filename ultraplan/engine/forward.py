@@ -142,8 +142,8 @@ class _Operation:
             self.run.check_may_effect(self.key, "forward")
             attempt = self._announce(resolved, state, change, session)
             ended = self._effect(session, resolved, change.forward, probe, attempt)
-            if ended.reply is None and step.opaque:
-                self.run.write(InDoubt(**self.about, why=ended.problem or "its receipt has no exit code"))
+            if ended.reply is None and ended.problem is None and step.opaque:
+                self.run.write(InDoubt(**self.about, why="its receipt has no exit code"))
                 return
             state = (step.observe(resolved.params, ended.looked) if ended.looked is not None
                      else self._look(session, resolved, step))
