@@ -24,7 +24,7 @@ class Program:
         self.root = folder / "root"
         self.root.mkdir()
         self.environment = {name: value for name, value in os.environ.items()
-                            if not name.startswith(("ULTRAPLAN", "PYTHONDONTWRITE"))}
+                            if not name.startswith(("ULTRAPLAN", "PYTHONDONTWRITE", "COLUMNS", "LINES", "NO_COLOR"))}
         self.environment |= {"ULTRAPLAN_STATE": str(self.state), "PYTHONPATH": str(ROOT),
                              "PYTHONPYCACHEPREFIX": str(cache), "HOME": str(folder), "TERM": "xterm"}
         self.write("inventory.yaml", json.dumps({"all": {"hosts": {name: {

@@ -7,6 +7,7 @@ import sqlite3
 import time
 
 from tests.cli.program import Program, interrupt, wait_for
+from tests.cli.terminal import Terminal
 
 FINE = '- id: config\n  file: {path: "{{ host.vars.root }}/config", content: one}\n'
 BAD = FINE + '- id: broken\n  command: {run: "test {{ host.name }} = a"}\n  reads_only: true\n'
@@ -24,6 +25,15 @@ def test_the_list_has_the_newest_first(two: Program) -> None:
     assert rows[0].split()[:2] == ["RUN", "PLAN"]
     assert rows[1].endswith("rolled back")
     assert rows[2].endswith("succeeded")
+
+
+def test_a_narrow_terminal_cuts_anything_but_the_ids(two: Program) -> None:
+    two("apply", two.plan(FINE), "--yes")
+    with Terminal(two, "runs", columns=56) as terminal:
+        assert terminal.finish() == 0
+        assert two.last() in terminal.plain
+        assert "…" in terminal.plain
+        assert max(map(len, terminal.plain.splitlines())) <= 56
 
 
 def test_options_hold_before_and_after_the_subcommand(up: Program) -> None:
