@@ -67,6 +67,7 @@ class Process:
         self._outcomes: dict[tuple[Key, str], Outcome] = {}
         self._resolved: dict[tuple[Key, str], bool] = {}
         self._may_have_begun: set[Key] = set()
+        self._spent: dict[Key, int] = {}
         self._left: set[Key] = set()
         self._begun = 0
         for record in journal.records:
@@ -199,8 +200,12 @@ class Process:
             self._outcomes[key, event.direction] = event
             if event.direction == "forward" and event.began:
                 self._may_have_begun.add(key)
+                self._spent[key] = self._spent.get(key, 0) + 1
         elif isinstance(event, Resolved):
             self._resolved[key, event.direction] = event.done
+            self._spent[key] = 0
+        elif isinstance(event, Failed) and event.direction == "forward":
+            self._spent[key] = 0
         elif isinstance(event, Verified) and event.direction == "forward":
             self._left.add(key)
 
@@ -242,11 +247,16 @@ class Process:
                     self._wait()
             raise Failure("not as it should be")
         self.world.look(host)
+        fewest = -1
         if self.conductor.state(*key) in (OpState.INTENT, OpState.DONE):
             ended = yield from self._adopt(key, about, opaque)
-            if ended:
+            if ended is True:
                 return
-        for left in range(retries, -1, -1):
+            fewest = 0 if ended is None else -1
+        last = self._outcomes.get((key, "forward"))
+        if last is not None and self.conductor.state(*key) is OpState.MISSED and self._retries_left(key) < 0 > fewest:
+            raise Failure(last.error)
+        for left in range(max(self._retries_left(key), fewest), -1, -1):
             if kind == UNCHANGED or (kind == CHANGE and self.world.applied.get(key)):
                 if (key, "forward") in self._intents:
                     self.write(Started(**about), Verified(**about))
@@ -273,7 +283,11 @@ class Process:
             yield
             self._wait()
 
-    def _adopt(self, key: Key, about: dict[str, Any], opaque: bool) -> Generator[None, None, bool]:
+    def _retries_left(self, key: Key) -> int:
+        return self.scenario.retries[key[0]] - self._spent.get(key, 0)
+
+    def _adopt(self, key: Key, about: dict[str, Any], opaque: bool) -> Generator[None, None, bool | None]:
+        """Whether that ended it; None: the attempt died, which says nothing of the step."""
         known = self._intents[key, "forward"]
         receipt = self.world.receipt(key, known.attempt, "forward", patient=True)
         yield
@@ -289,7 +303,9 @@ class Process:
             self.write(Outcome(**about, ok=True, attempt=known.attempt, exit=reply), Verified(**about))
             return True
         self.write(Outcome(**about, ok=False, attempt=known.attempt, exit=reply, error=problem))
-        if opaque and self.scenario.retries[key[0]] == 0:
+        if reply is None:
+            return None
+        if self._retries_left(key) < 0:
             raise Failure(problem)
         return False
 

@@ -14,6 +14,7 @@ from ultraplan.journal.events import (
     AnyEvent,
     Failed,
     Intent,
+    Outcome,
     Resolved,
     RollbackDecided,
     Skipped,
@@ -65,6 +66,7 @@ class World:
     def __post_init__(self) -> None:
         self.last: dict[Key, str] = {}           # forward operation -> the journal's last word on it
         self.failures: dict[Key, Failed] = {}
+        self.tries: dict[Key, int] = {}          # forward operation -> tries known to have failed, since it was begun
         self.going_back: dict[str, int] = {}     # host -> the number of the decision that it goes back
         self._decisions = 0
         self.order: dict[Key, int] = {}          # forward operation -> the place of its first effect
@@ -81,14 +83,18 @@ class World:
                 self.going_back.setdefault(host, self._decisions)
         elif isinstance(event, Failed | Verified | Unchanged | Skipped) and event.direction == "forward":
             self.last[event.node, event.host] = type(event).__name__
+            self.tries[event.node, event.host] = 0
             if isinstance(event, Failed):
                 self.failures[event.node, event.host] = event
+        elif isinstance(event, Outcome) and event.direction == "forward" and event.exit not in (None, 0):
+            self._judge_tries((event.node, event.host))
         elif isinstance(event, Intent) and event.direction == "forward":
             self._judge_forward(event.node, event.host)
             self.last[event.node, event.host] = "Intent"
             self.order.setdefault((event.node, event.host), len(self.order))
         elif isinstance(event, Resolved) and event.direction == "forward":
             self.last[event.node, event.host] = "Verified" if event.done else "Intent"
+            self.tries[event.node, event.host] = 0
 
     # -- what controllers may do ---------------------------------------------------------------------------------
 
@@ -196,6 +202,12 @@ class World:
                 self._end(key, name, direction, *normally)
                 self.away[key[1]] = 12
                 raise Lost
+
+    def _judge_tries(self, key: Key) -> None:
+        """No more tries than the plan allows, where each is known to have failed."""
+        self.tries[key] = self.tries.get(key, 0) + 1
+        if self.tries[key] > self.scenario.retries[key[0]] + 1:
+            raise Wrong(f"{key} fails for the {self.tries[key]}. time, more often than the plan allows")
 
     def _judge(self, key: Key, direction: str) -> None:
         node, host = key

@@ -60,6 +60,8 @@ class _Operation:
         self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host}
         self.names = run.scope.names(node, self.host)
         self.effect_possible = run.last_intent(self.op, "forward") is not None
+        self.fewest = -1
+        """Retries left at least, whatever was spent."""
 
     def carry_out(self) -> None:
         try:
@@ -128,6 +130,7 @@ class _Operation:
         session = self.run.fleet.session(self.host.name)
         if self.run.state(self.key) in (OpState.INTENT, OpState.DONE) and self._adopt(session, resolved, step):
             return
+        self._stop_where_all_tries_failed(resolved)
         probe = step.probe(resolved.params)
         replied, = session.look([probe], resolved.account)
         state = step.observe(resolved.params, replied)
@@ -180,7 +183,9 @@ class _Operation:
             return True
         self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=self._safe(problem),
                                exit=ended.reply.exit if ended.reply is not None else None))
-        if step.opaque and resolved.step.retries == 0:
+        if ended.reply is None:
+            self.fewest = 0  # that it died says nothing of whether the step can succeed
+        elif self._left(resolved) < 0:
             raise StepFailed(problem)
         return False
 
@@ -279,6 +284,9 @@ class _Operation:
         if self.run.state(self.key) is OpState.INTENT and not step.idempotent_with(resolved.params):
             self.run.write(InDoubt(**self.about, why="it was under way, and doing it twice may not be safe"))
             return
+        if self.run.state(self.key) is OpState.INTENT:
+            self.fewest = 0
+        self._stop_where_all_tries_failed(resolved)
         for left in self._tries(resolved):
             state = step.observe(resolved.params, context)
             change = step.decide(resolved.params, state)
@@ -303,9 +311,19 @@ class _Operation:
 
     def _tries(self, resolved: Resolved) -> range:
         """How many further tries each turn has left, counting down to 0."""
+        return range(max(self._left(resolved), self.fewest), -1, -1)
+
+    def _left(self, resolved: Resolved) -> int:
+        """How many retries are left; -1 where the first try and all retries failed (before a crash, too)."""
         step = resolved.step
         retries = RETRIES_WITH_UNTIL if step.until is not None and step.retries == 0 else step.retries
-        return range(retries, -1, -1)
+        return retries - self.run.spent(self.op)
+
+    def _stop_where_all_tries_failed(self, resolved: Resolved) -> None:
+        """After a crash between the last try and the word that the operation failed."""
+        last = self.run.outcome(self.op, "forward")
+        if last is not None and self.run.state(self.key) is OpState.MISSED and self._left(resolved) < 0 > self.fewest:
+            raise StepFailed(last.error)
 
     def _again_or_raise(self, resolved: Resolved, problem: str, left: int) -> None:
         if left == 0:

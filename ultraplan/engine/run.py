@@ -71,6 +71,7 @@ class Run:
         self._outcomes: dict[tuple[str, str], Outcome] = {}     # of the last attempt, once it ended
         self._resolved: dict[tuple[str, str], bool] = {}        # what a person said of the last attempt
         self._may_have_begun: set[str] = set()
+        self._spent: dict[str, int] = {}
 
     @property
     def here(self) -> RunHere:
@@ -112,6 +113,7 @@ class Run:
             self._outcomes[event.op, event.direction] = event
             if event.direction == "forward" and event.began:
                 self._may_have_begun.add(event.op)
+                self._spent[event.op] = self._spent.get(event.op, 0) + 1
         if event.direction == "reverse":
             return
         match event:
@@ -124,9 +126,12 @@ class Run:
                 self._result(key, "changed" if changed else "unchanged", event.outputs)
                 self._left[key] = event.left
             case Failed():
+                self._spent[event.op] = 0
                 self.scope.results[key] = Result("failed", event.effect, {})
-            case Resolved(done=True):
-                self._result(key, "changed", {})
+            case Resolved():
+                self._spent[event.op] = 0
+                if event.done:
+                    self._result(key, "changed", {})
             case _:
                 pass
 
@@ -166,6 +171,11 @@ class Run:
         """Whether a forward attempt that ended may have begun on the host (and so left something there)."""
         with self.lock:
             return op in self._may_have_begun
+
+    def spent(self, op: str) -> int:
+        """Forward attempts that failed since the operation was begun, or given up and begun anew: tries used up."""
+        with self.lock:
+            return self._spent.get(op, 0)
 
     def way_back(self, key: Key) -> Prepared | None:
         """The way back that was made durable before the operation's first effect."""
