@@ -1,0 +1,22 @@
+"""The program under its name, for pages that are played."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> dict[str, str]:
+    """An environment in which `ultraplan` is this repository's, with a journal of its own, and no settings of ours."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    command = folder / "ultraplan"
+    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m ultraplan.cli.main "$@"\n')
+    command.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "ULTRAPLAN_STATE": str(tmp_path / "state"), "TERM": "dumb"}
