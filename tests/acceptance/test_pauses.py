@@ -15,7 +15,7 @@ from tests.acceptance.world import COUNTER, World, differences, finish, kill_aft
 pytestmark = pytest.mark.lab
 
 
-def _until(true: Callable[[], bool], seconds: float = 20) -> None:
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come to that"
@@ -70,7 +70,7 @@ def test_an_effect_that_died_unseen_is_in_doubt_until_a_person_says(
     here.sh("echo 4711 >/srv/pause")
     before = here.trees()
     process = here.start_run("plan.yaml")
-    _until(lambda: here.counts(host) == {"begin": 1})
+    until(lambda: here.counts(host) == {"begin": 1})
     kill_after(process, 0)
     here.sh("pkill -KILL -s $(pgrep -of 'sleep 4711' | xargs ps -o sid= -p); true")
     here.sh("echo 0 >/srv/pause")
@@ -164,7 +164,7 @@ def test_an_interrupted_run_stops_in_order_and_can_go_on(world: Callable[..., Wo
 - {{id: last, file: {{path: /srv/last, content: "1"}}}}
 """)
     process = here.start_run(plan)
-    _until(lambda: all(here.counts(host) == {"slow": 1} for host in here.hosts))
+    until(lambda: all(here.counts(host) == {"slow": 1} for host in here.hosts))
     process.send_signal(number)
 
     stopped = finish(process).expect(130)
