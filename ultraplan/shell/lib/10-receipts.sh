@@ -110,12 +110,12 @@ up_output() {
 up_receipt() {
   if [ ! -e "$1" ]; then echo absent; return 0; fi
   up_boot
-  up_live=
+  up_live= up_same=
   while read -r up_w up_a up_b up_c up_d; do
     printf '%s\n' "$up_w $up_a $up_b $up_c $up_d"
     case $up_w in
-      claim) [ "$up_d" != "$up_boot" ] || up_alive "$up_b" "$up_c" && up_live=alive ;;
-      session) ! up_alive "$up_a" "$up_b" || up_live=alive ;;
+      claim) up_same=$up_d; [ "$up_d" != "$up_boot" ] || ! up_alive "$up_b" "$up_c" || up_live=alive ;;
+      session) [ "$up_same" != "$up_boot" ] || ! up_alive "$up_a" "$up_b" || up_live=alive ;;
       exit) up_live=finished ;;
     esac
   done <"$1"
