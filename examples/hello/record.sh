@@ -1,21 +1,18 @@
 #!/bin/sh
-# Plays what the README shows: plan, apply, a failure and the way back. Run it in the repository's root.
-set -u
+# Plays what the README shows: a saved plan, its apply, a failure, and the way back. Nothing is left of it.
+cd "$(dirname "$0")" || exit
+PATH=$(cd ../../.venv/bin 2>/dev/null && pwd):$PATH
 base=$(mktemp -d) || exit
 trap 'rm -rf -- "$base"' EXIT
+cp -R . "$base/hello" && cd "$base/hello" || exit
 export ULTRAPLAN_STATE="$base/state" ULTRAPLAN_INPUT_BASE="$base/disks"
-ultraplan=${ULTRAPLAN:-.venv/bin/ultraplan}
 
-cd examples/hello || exit
-case $ultraplan in /*) ;; */*) ultraplan=../../$ultraplan ;; esac
-
-run() {
+show() {
   printf '$ ultraplan %s\n' "$*"
-  "$ultraplan" "$@" </dev/null | sed "s|$base/disks|/srv|g"
-  echo
+  ultraplan "$@" </dev/null | sed "s|$base/disks|/srv|g"
 }
 
-"$ultraplan" apply hello.yaml -i inventory.yaml -e release=1.0 --yes </dev/null >/dev/null || exit
-run plan hello.yaml -i inventory.yaml -e release=2.0
-run apply hello.yaml -i inventory.yaml -e release=2.0 --yes
-run plan hello.yaml -i inventory.yaml -e release=1.0
+ultraplan apply hello.yaml -i inventory.yaml -e release=1.0 --yes </dev/null >/dev/null || exit
+show plan hello.yaml -i inventory.yaml -e release=2.0 -o friday.plan
+show apply friday.plan
+show plan hello.yaml -i inventory.yaml -e release=1.0
