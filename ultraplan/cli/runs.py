@@ -54,13 +54,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
                        help="remove the journal also where a host that still holds receipts cannot be reached")
     prune.add_argument("--older-than", metavar="TIME", default=None,
                        help="those that ended longer ago than this (30d), with nothing left to do")
+    reply = add("answer", "answer a step that asks (approve) in a run without a terminal")
+    reply.add_argument("run", metavar="RUN", help="its id, the start of it, or 'last'")
+    reply.add_argument("answer", choices=("yes", "no"))
+    reply.add_argument("--step", default=None, metavar="STEP[@HOST]", help="which question, where several are asked")
     parser.epilog = EXAMPLES
 
 
 def run(args: argparse.Namespace) -> int:
     store = options.store(args)
     try:
-        verb = {"list": _list, "show": _show, "follow": _follow, "prune": _prune}[args.what or "list"]
+        verb = {"list": _list, "show": _show, "follow": _follow, "prune": _prune,
+                "answer": _answer}[args.what or "list"]
         return verb(args, store)
     finally:
         store.close()
@@ -154,6 +159,20 @@ def _nobody_at_it(store: Store, run: str) -> bool:
     """Whether the process that had the run in its hands is surely gone."""
     holder = _told(next(one for one in store.runs() if one.run == run))["holder"]
     return holder is None or holder["alive"] is False
+
+
+def _answer(args: argparse.Namespace, store: Store) -> int:
+    from ultraplan.cli.views.paint import visible
+    from ultraplan.engine.runs import answer
+
+    run = store.find(args.run)
+    asked = answer(run, args.answer == "yes", store, args.step)
+    if args.json:
+        print(json.dumps({"format": "ultraplan/answered", "version": 1, "run": run, "step": asked.node,
+                          "host": asked.host, "question": asked.question, "answer": args.answer}))
+    else:
+        print(visible(f"{asked.node} on {asked.host} asked: {asked.question}  {args.answer}"))
+    return 0
 
 
 def _prune(args: argparse.Namespace, store: Store) -> int:

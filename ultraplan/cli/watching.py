@@ -64,7 +64,7 @@ def watching(args: argparse.Namespace, secrets: Secrets, store: Store) -> Iterat
         held.append(run)
         view.attach(run)
 
-    watch = Watch(listeners=[view.record], tell=view.tell, ask=view.ask, started=started)
+    watch = Watch(listeners=[view.record], tell=view.tell, ask=view.ask if view.asks else None, started=started)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield Watching(args, view, store, watch)

@@ -16,7 +16,9 @@ from ultraplan.engine.shape import Key, Shape
 from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, ProtocolError, after
 from ultraplan.engine.unwind import Unwind
 from ultraplan.journal.events import (
+    Answered,
     AnyEvent,
+    Asked,
     Failed,
     Intent,
     OpEvent,
@@ -89,6 +91,8 @@ class Conductor:
 
     def record(self, event: AnyEvent, seq: int) -> None:
         """Take in one durable event and its place in the journal; raises `ProtocolError` for one that cannot be."""
+        if isinstance(event, (Asked, Answered)):
+            return  # a step that talks with a person is under way, and stays so
         if isinstance(event, OpEvent):
             if event.node not in self.shape.nodes:
                 raise ProtocolError(f"the journal speaks of a step {event.node!r} that the plan does not have")

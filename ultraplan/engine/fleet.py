@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from ultraplan.transport.base import Connect
 from ultraplan.transport.target import Target
 
 
-def _nobody(question: str, deadline: float | None) -> bool:
+def _nobody(node: str, host: str, question: str, deadline: float | None) -> bool:
     raise TimeoutError("nobody is there to answer")
 
 
 class Fleet:
     """Sessions by host. ``pre_images``: a folder on the controller for what its own steps replace.
 
-    ``wait``, ``ask`` and ``log`` are what controller steps get (see `ultraplan.steps.base.Context`).
+    ``wait``, ``ask`` and ``log`` are what controller steps get (see `ultraplan.steps.base.Context`); ``ask`` is also
+    told which node and host ask.
     """
 
     def __init__(self, inventory: Inventory, targets: Mapping[str, Target], connect: Connect, secrets: Secrets,
@@ -38,7 +40,7 @@ class Fleet:
         self._sessions: dict[str, HostSession] = {}
         self._lock = threading.Lock()
         self.wait: Callable[[float], None] = lambda seconds: None
-        self.ask: Callable[[str, float | None], bool] = _nobody
+        self.ask: Callable[[str, str, str, float | None], bool] = _nobody
         self.log: Callable[[str], None] = lambda line: None
 
     def host(self, name: str) -> Host:
@@ -53,11 +55,11 @@ class Fleet:
                                                    self._targets[name].state_dir)
             return self._sessions[name]
 
-    def context(self, resolved: Resolved, host: str, op: str = "") -> Context:
-        """What a controller step works with; ``op`` names its own folder for the way back."""
+    def context(self, resolved: Resolved, host: str, op: str = "", node: str = "") -> Context:
+        """What a controller step works with; ``op`` names its own folder for the way back, ``node`` who asks."""
         return Context(host=_Access(self.session(host), resolved.account), secrets=self.secrets,
-                       preimage=self._pre_images / op, base=resolved.base, wait=self.wait, ask=self.ask,
-                       log=self.log, environment=resolved.environment)
+                       preimage=self._pre_images / op, base=resolved.base, wait=self.wait,
+                       ask=partial(self.ask, node, host), log=self.log, environment=resolved.environment)
 
     def opened(self) -> list[HostSession]:
         """The sessions that were used."""

@@ -106,7 +106,7 @@ class _Operation:
 
     def _look_once(self, resolved: Resolved) -> tuple[str | None, Mapping[str, Any]]:
         if (controller := resolved.on_controller) is not None:
-            context = self.run.fleet.context(resolved, self.host.name, self.op)
+            context = self.run.fleet.context(resolved, self.host.name, self.op, self.node.id)
             try:
                 return None, self._concealed(controller.act(resolved.params, State(), context))
             except StepFailed as error:
@@ -280,7 +280,7 @@ class _Operation:
     # -- steps on the controller --------------------------------------------------------------------------------
 
     def _on_controller(self, resolved: Resolved, step: ControllerStep[Any]) -> None:
-        context = self.run.fleet.context(resolved, self.host.name, self.op)
+        context = self.run.fleet.context(resolved, self.host.name, self.op, self.node.id)
         if self.run.state(self.key) is OpState.INTENT and not step.idempotent_with(resolved.params):
             self.run.write(InDoubt(**self.about, why="it was under way, and doing it twice may not be safe"))
             return

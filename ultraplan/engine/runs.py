@@ -18,6 +18,7 @@ from ultraplan.engine.drive import Driver
 from ultraplan.engine.job import Job, know_secrets, user
 from ultraplan.engine.observe import Observer
 from ultraplan.engine.operations import op_id
+from ultraplan.engine.people import People, questions
 from ultraplan.engine.plan import Action, Certainty, Key, Plan
 from ultraplan.engine.run import Listener, Run, Telling
 from ultraplan.engine.settings import Settings
@@ -25,7 +26,17 @@ from ultraplan.engine.shape import shape_of
 from ultraplan.engine.states import UNDER_WAY, OpState
 from ultraplan.inventory.references import references_in
 from ultraplan.journal.base import Lease, Store
-from ultraplan.journal.events import AnyEvent, Failed, Resolved, RollbackDecided, RunClosed, RunOpened, TakenOver
+from ultraplan.journal.events import (
+    Answered,
+    AnyEvent,
+    Asked,
+    Failed,
+    Resolved,
+    RollbackDecided,
+    RunClosed,
+    RunOpened,
+    TakenOver,
+)
 from ultraplan.journal.holder import holder
 from ultraplan.transport.base import TransportError
 
@@ -39,7 +50,8 @@ class NotPossible(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who listens and who answers while a run goes on. ``started`` gets the run before it starts (for signals)."""
+    """Who listens and who answers while a run goes on. ``ask`` None: nobody is at a terminal, and questions wait for
+    `answer`. ``started`` gets the run before it starts (for signals)."""
 
     listeners: Sequence[Listener] = ()
     tell: Telling = lambda node, host, text: None
@@ -142,6 +154,20 @@ def resolve(run_id: str, op: str, done: bool, settings: Settings, store: Store) 
     return key
 
 
+def answer(run_id: str, yes: bool, store: Store, step: str | None = None) -> Asked:
+    """Answer a step's question; gives the question. ``step``: STEP or STEP@HOST, needed where several ask.
+
+    Raises `NotPossible`."""
+    asked = questions(run_id, store)
+    found = [one for one in asked if step is None or step in (one.node, f"{one.node}@{one.host}")]
+    if len(found) != 1:
+        which = ", ".join(f"{one.node}@{one.host}" for one in asked)
+        raise NotPossible("nothing is asked" if not asked else f"say which question is meant, with --step: {which}")
+    one = found[0]
+    store.append(run_id, [Answered(op=one.op, node=one.node, host=one.host, yes=yes, user=user())])
+    return one
+
+
 def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: str) -> RunClosed:
     job, promises = bundle.unpack(store.bundle(run_id), settings)
     try:
@@ -191,8 +217,7 @@ def _run(job: Job, store: Store, lease: Lease, promises: Mapping[Key, str], watc
               fleet=job.fleet, resolver=job.resolver, scope=job.scope, promises=promises,
               listeners=() if quiet else watch.listeners, tell=watch.tell)
     job.fleet.wait = run.sleep
-    if watch.ask is not None:
-        job.fleet.ask = watch.ask
+    job.fleet.ask = People(run, watch.ask)
     return run
 
 

@@ -135,8 +135,15 @@ class RollbackDecided(Event, frozen=True, kw_only=True, tag="rollback_decided"):
     hosts: list[str] | None = None
 
 
+class Asked(OpEvent, frozen=True, kw_only=True, tag="asked"):
+    """A step asks a person and waits, ``deadline`` seconds at most."""
+
+    question: str
+    deadline: float | None = None
+
+
 class Answered(OpEvent, frozen=True, kw_only=True, tag="answered"):
-    """A person answered an approval."""
+    """A person answered: at the run's terminal, or from elsewhere (``ultraplan runs answer``)."""
 
     yes: bool
     user: str = ""
@@ -158,7 +165,7 @@ class RunClosed(Event, frozen=True, kw_only=True, tag="run_closed"):
 
 AnyEvent = (
     RunOpened | TakenOver | Started | Skipped | Unchanged | Prepared | Intent | Outcome | Verified | Failed | InDoubt
-    | Resolved | RollbackDecided | Answered | Noted | RunClosed
+    | Resolved | RollbackDecided | Asked | Answered | Noted | RunClosed
 )
 
 

@@ -133,6 +133,9 @@ class Approve(ControllerStep[ApproveParams]):
         except TimeoutError:
             if params.on_timeout == "approve":
                 return {"answered": False}
+            if params.deadline is None:
+                raise StepFailed("nobody is at a terminal to answer, and without a deadline the step does not wait "
+                                 f"for `ultraplan runs answer`: {params.message}") from None
             raise StepFailed(f"nobody answered within {params.deadline}: {params.message}") from None
         if not agreed:
             raise StepFailed(f"rejected: {params.message}")

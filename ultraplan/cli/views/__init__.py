@@ -25,6 +25,9 @@ class View(Protocol):
     def say(self, text: str) -> None:
         """Something about the whole run."""
 
+    asks: bool
+    """Whether a person can be asked here."""
+
     def ask(self, question: str, deadline: float | None) -> bool:
         """A person's yes or no; raises TimeoutError where nobody answers in time (``deadline``: seconds from now)."""
 

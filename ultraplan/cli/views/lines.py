@@ -16,6 +16,8 @@ from ultraplan.secrets import shown
 class LinesView:
     """``HH:MM:SS  host  step  what happened``, UTC."""
 
+    asks = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
 

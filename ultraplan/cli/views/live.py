@@ -32,6 +32,8 @@ ANSWERS = {"yes": True, "y": True, "no": False, "n": False}
 class LiveView:
     """Draws on stdout, which is a terminal."""
 
+    asks = True
+
     def __init__(self, color: bool, console: Console | None = None) -> None:
         self._console = console or Console(no_color=not color, highlight=False, markup=False, emoji=False)
         self._progress: Progress | None = None

@@ -17,6 +17,8 @@ from ultraplan.secrets import shown
 class NdjsonView:
     """``{"format": "ultraplan/event", "version": 1, "seq", "time", "event": {"type", …}}`` a line."""
 
+    asks = False
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
 

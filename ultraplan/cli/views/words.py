@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ultraplan.journal.events import (
+    Answered,
     AnyEvent,
+    Asked,
     Failed,
     InDoubt,
     Intent,
@@ -70,6 +72,10 @@ def _of_operation(event: OpEvent) -> tuple[str, str] | None:
             return f"{'cannot be undone' if back else 'failed'}: {event.error}", "bad"
         case InDoubt():
             return f"in doubt: {event.why}", "bad"
+        case Asked():
+            return f"asks: {event.question}   (ultraplan runs answer last yes|no)", "news"
+        case Answered():
+            return f"answered: {'yes' if event.yes else 'no'}{f' by {event.user}' if event.user else ''}", "news"
         case Resolved():
             return f"a person said: {'done' if event.done else 'not done'}", "news"
         case _:
