@@ -24,6 +24,9 @@ def plan_text(plan: Plan, secrets: Secrets, *, color: bool, unchanged: bool = Fa
             + (f" in {len(plan.graph.batches)} batches" if len(plan.graph.batches) > 1 else "")]
     if plan.graph.document.description:
         rows.append(paint(plan.graph.document.description, "dim", color))
+    objectives = plan.graph.document.objectives
+    if objectives:
+        rows.append("objectives: " + ", ".join(f"{name} {time}" for name, time in objectives.items()))
     for node in plan.graph.nodes.values():
         if node.id == plan.no_return:
             rows += ["", paint(f"  ───── no way back from here: {node.step.irreversible} ─────", "red", color)]

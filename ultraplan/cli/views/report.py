@@ -17,10 +17,12 @@ from ultraplan.journal.events import (
     Record,
     Resolved,
     RunClosed,
+    RunOpened,
     Skipped,
     Unchanged,
     Verified,
 )
+from ultraplan.language.values import Duration
 from ultraplan.secrets import shown
 
 COUNTED = ("changed", "checked", "unchanged", "skipped", "failed", "in doubt", "under way")
@@ -63,6 +65,9 @@ def report(run: str, closed: RunClosed, records: Sequence[Record], hosts: Sequen
     for one in told["in_doubt"]:
         rows.append(f"  in doubt: {one['step']} on {one['host']}: {one['why']}")
     took = told["seconds"]
+    if told["rto"] is not None:
+        kept = "kept" if told["rto"]["kept"] else "MISSED"
+        rows.append(f"recovery time objective {Duration(told['rto']['objective'])}: {kept}")
     rows.append(f"run {run}, {took:.1f} s; next:")
     rows += [f"  {command}" for command in next_commands(run, closed.status, told["in_doubt"], seen=False)]
     return visible_lines(shown("\n".join(rows)))
@@ -120,11 +125,14 @@ def summary(run: str, closed: RunClosed, records: Sequence[Record], hosts: Seque
     parts = [f"{counts[name]} {name}" for name in COUNTED if counts[name]]
     if back:
         parts.append(f"{back} undone")
+    seconds = records[-1].time - records[0].time if records else 0.0
+    rto = next((record.event.objectives.get("rto") for record in records if isinstance(record.event, RunOpened)), None)
     return {
         "format": "ultraplan/result", "version": 1, "run": run, "status": closed.status, "cause": closed.cause,
         "hosts": list(hosts), "counts": {**counts, "undone": back},
         "counts_text": f"{', '.join(parts) or 'nothing'} on {len(hosts)} host{'s' * (len(hosts) != 1)}",
         "undone": undone, "residue": closed.residue,
         "in_doubt": [{"step": node, "host": host, "why": why} for (node, host), why in doubts.items()],
-        "seconds": records[-1].time - records[0].time if records else 0.0,
+        "seconds": seconds,
+        "rto": None if rto is None else {"objective": rto, "kept": closed.status == "succeeded" and seconds <= rto},
     }
