@@ -17,6 +17,7 @@ def program(tmp_path: Path) -> dict[str, str]:
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "ultraplan"
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m ultraplan.cli.main "$@"\n')
+    command.write_text(f'#!/bin/sh\nexport PYTHONPATH="{ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"\n'
+                       f'exec "{sys.executable}" -m ultraplan.cli.main "$@"\n')
     command.chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}", "ULTRAPLAN_STATE": str(tmp_path / "state"), "TERM": "dumb"}

@@ -1,4 +1,4 @@
-"""The README shows what the program prints; its example plan is right; every link of the documentation leads somewhere."""
+"""The README shows what the program prints; its plan is right; every link of the documentation leads somewhere."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ README = ROOT / "README.md"
 PAGES = sorted({README, ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md"),
                 *ROOT.glob("plans/**/*.md")})
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:
     """The names that headings get."""
-    heads = re.findall(r"^#+ +(.*)$", re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S), re.M)
+    heads = re.findall(r"^#+ +(.*)$", CODE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
 
 
@@ -35,8 +36,9 @@ def test_the_readme_prints_what_it_shows(tmp_path: Path, program: dict[str, str]
     shutil.copytree(ROOT / "examples" / "hello", folder)
     disks = str(tmp_path / "disks")
     player = Player(folder, {**program, "ULTRAPLAN_INPUT_BASE": disks}, {disks: "/srv"})
-    subprocess.run(["ultraplan", "apply", "hello.yaml", "-i", "inventory.yaml", "-e", "release=1.0", "--yes"], check=True,
-                   cwd=folder, env=player.environment, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=60)
+    subprocess.run(["ultraplan", "apply", "hello.yaml", "-i", "inventory.yaml", "-e", "release=1.0", "--yes"],
+                   check=True, cwd=folder, env=player.environment, stdout=subprocess.DEVNULL,
+                   stdin=subprocess.DEVNULL, timeout=60)
     wrong = player.play(README, only="hello")
     assert not wrong, "\n\n".join(wrong)
 
@@ -63,7 +65,7 @@ def test_it_names_every_verb_and_every_exit_code() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)):
+    for link in LINK.findall(CODE.sub("", page.read_text())):
         if "://" in link or page.name == "template.md":
             continue
         where, _, anchor = link.partition("#")

@@ -13,7 +13,8 @@ from ultraplan.language.source import load_yaml, read_source
 NAME = "ultraplan.yaml"
 """The configuration file, looked for in the working folder and its parents."""
 
-_KEYS = ("inventory", "state", "store", "ssh_config", "known_hosts", "strict_host_keys")
+KEYS = ("inventory", "state", "store", "ssh_config", "known_hosts", "strict_host_keys")
+"""The settings that the file may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,10 @@ def _read(file: Path) -> Mapping[str, Any]:
                                       source.line(at.line))])
     wrong = []
     for key in data:
-        if key not in _KEYS:
+        if key not in KEYS:
             at = source.at((key,), key=True)
             wrong.append(Diagnostic("unknown-key", f"there is no setting '{key}'", at, source.line(at.line),
-                                    did_you_mean(str(key), _KEYS) or f"settings: {', '.join(_KEYS)}"))
+                                    did_you_mean(str(key), KEYS) or f"settings: {', '.join(KEYS)}"))
     if wrong:
         raise SourceError(wrong)
     return data
