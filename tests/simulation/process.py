@@ -81,16 +81,12 @@ class Process:
             self.write(TakenOver(epoch=1, verb=verb))  # type: ignore[arg-type]
         if verb == "rollback":
             self._turn_round()
-        for key, direction, _ in self._under_way():
-            self.conductor.abandon(key, direction)
         return self._drive()
 
     def _turn_round(self) -> None:
         for key, direction, state in self._under_way():
             if direction == "forward" and state in UNDER_WAY - {OpState.STARTED, OpState.PREPARED}:
                 self.write(Failed(op="", node=key[0], host=key[1], error="interrupted; the run goes back"))
-            elif direction == "forward":
-                self.conductor.abandon(key, direction)
         if self.conductor.going_back is None:
             self.write(RollbackDecided(scope="run", cause="asked for"))
 

@@ -72,8 +72,7 @@ class _Builder:
         self.text: list[str] = []
         self._ends: dict[str, tuple[str, ...]] = {}     # step or block -> the nodes at its end
         self._within: dict[str, tuple[str, ...]] = {}   # step or block -> the containers around it
-        self._containers = 0
-        self._failure = "rollback"
+        self._containers = self._blocks = 0
 
     def container(self, begin: tuple[str, ...], blocks: tuple[BlockRole, ...], depth: int,
                   within: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -124,7 +123,8 @@ class _Builder:
 
     def _block(self, needs: tuple[str, ...], blocks: tuple[BlockRole, ...], depth: int,
                mine: tuple[str, ...], why: str) -> tuple[str, ...]:
-        name = f"b{len(self._ends) + 1}"
+        self._blocks += 1
+        name = f"b{self._blocks}"
         roles = self.rng.choice((("block", "rescue"), ("block", "always"), ("block", "rescue", "always"), ("block",)))
         end = needs
         for role in roles:

@@ -9,7 +9,7 @@ from tests.simulation.process import Crash, Journal, Process
 from tests.simulation.scenario import COMMAND, IRREVERSIBLE, Key, Scenario, scenario
 from tests.simulation.world import World, Wrong, fate
 from ultraplan.engine.conduct import Conductor
-from ultraplan.engine.states import OpState
+from ultraplan.engine.states import OpState, ProtocolError
 from ultraplan.journal.events import AnyEvent, OpEvent, Record, Resolved, RunClosed
 
 MOST_PROCESSES = 12
@@ -38,7 +38,7 @@ def simulate(seed: int) -> Told:
     journal = Journal()
     try:
         return _Run(seed, rng, plan, world, journal).live()
-    except Wrong as wrong:
+    except (Wrong, ProtocolError) as wrong:
         raise Broken(_report(seed, str(wrong), plan, world, journal)) from wrong
 
 

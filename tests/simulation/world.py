@@ -242,23 +242,31 @@ class World:
         if host in self.going_back:
             raise Wrong(f"forward effect of {node} on {host} after its rollback was decided")
         self._judge_budget(node, host)
+        for before in shape.nodes:
+            if shape.follows(node, before):
+                for other in shape.nodes[before].hosts:
+                    if (other == host or (not shape.free and must_be_over(shape, (before, other), (node, host)))) \
+                            and other not in self.going_back and self.last.get((before, other)) in (None, "Intent"):
+                        raise Wrong(f"{node} on {host} begins before {before} on {other}, far before it, is settled")
         for need in shape.nodes[node].needs:
             for other in shape.nodes[need].hosts:
                 if not must_be_over(shape, (need, other), (node, host)):
                     continue
                 was = self.last.get((need, other))
                 if other in self.going_back and (not tied(shape, (need, other), (node, host)) or any(
-                        self._fine((need, one)) for one in shape.nodes[need].hosts)):
+                        self._fine((need, one), (node, host)) for one in shape.nodes[need].hosts)):
                     continue  # lost within the plan's budget
                 if was not in ("Verified", "Unchanged", "Skipped", "Failed"):
                     raise Wrong(f"{node} on {host} begins before {need} on {other} is settled")
-                if was == "Failed" and tied(shape, (need, other), (node, host)) \
+                lost = other != host and any(self._fine((need, one), (node, host)) for one in shape.nodes[need].hosts)
+                if was == "Failed" and tied(shape, (need, other), (node, host)) and not lost \
                         and fate(self, (need, other), (node, host)) != "taken":
                     raise Wrong(f"{node} on {host} begins although {need} on {other} failed")
 
-    def _fine(self, key: Key) -> bool:
+    def _fine(self, key: Key, seen_from: Key) -> bool:
         was = self.last.get(key)
-        return was in ("Verified", "Unchanged", "Skipped") or (was == "Failed" and fate(self, key, None) == "taken")
+        return was in ("Verified", "Unchanged", "Skipped") or (
+            was == "Failed" and fate(self, key, seen_from) == "taken")
 
     def _judge_budget(self, node: str, host: str) -> None:
         shape = self.scenario.shape

@@ -79,6 +79,7 @@ class Conductor:
         self._doubtful: dict[Key, None] = {}
         self._interrupted: set[Key] = set()     # its effect was under way when a process died: how did it end?
         self._unanswered: set[Key] = set()      # the last attempt may have had its effect, which is not verified
+        self._reopened: set[Key] = set()        # tried again after the run was taken over, and not settled yet
         self._casualties: dict[str, Failed] = {}    # host -> the failure that made it go back
         self._next_batch()
 
@@ -109,6 +110,10 @@ class Conductor:
             if event.verb == "resume":
                 self._try_again()
             self.unwind.reopen()
+            for key in self.under_way():  # of the process before, nobody works on them any more
+                self.abandon(key, "forward")
+            for key in self.unwind.under_way():
+                self.abandon(key, "reverse")
 
     def _forward(self, event: OpEvent, seq: int) -> None:
         key = (event.node, event.host)
@@ -135,6 +140,7 @@ class Conductor:
         elif now in (OpState.MISSED, OpState.VERIFIED, OpState.IN_DOUBT):
             self._unanswered.discard(key)
         if now in SETTLED and before not in SETTLED and event.host not in self.unwinding:
+            self._reopened.discard(key)
             self._settle(key)
 
     def _now(self, key: Key, state: OpState) -> None:
@@ -177,17 +183,19 @@ class Conductor:
                  and self.forward[key] is OpState.FAILED and self._blocks.fatal(key)]
         if not again:
             return
+        self._reopened.update(again)
         for key in again:
             del self.failures[key]
             self._now(key, OpState.INTENT if key in self._unanswered else OpState.PENDING)
         for key in [key for key in self._needless if key[1] not in self.unwinding]:
             if self._blocks.not_needed(key) is None:
                 self._needless.discard(key)
+                self._reopened.add(key)
                 self._now(key, OpState.PENDING)
         self._frontier.fill(self._frontier.hosts, self._over, self._startable)
 
     def abandon(self, key: Key, direction: str) -> None:
-        """An operation that began did nothing and may begin again (a failure elsewhere or a crash held it back)."""
+        """Nobody works on an operation any more that began and has not ended: it may begin again."""
         if direction == "reverse":
             self.unwind.abandon(key)
             return
@@ -282,7 +290,7 @@ class Conductor:
     def _tidying(self, hosts: list[str] | None = None) -> bool:
         """Whether ``always`` steps after a failure (and skips that lead to them) are about to start."""
         return not self._doubtful and any(
-            (hosts is None or key[1] in hosts) and key[1] not in self.unwinding
+            (hosts is None or key[1] in hosts) and key[1] not in self.unwinding and not self._waits(key)
             and (self._blocks.closes(key) or (self._startable(key) and self._blocks.not_needed(key) is not None))
             for key in self._frontier.open)
 
@@ -325,13 +333,18 @@ class Conductor:
                 continue
             if key in self._interrupted:  # how it ended has to be found out whatever comes next
                 actions.append(Run(*key))
-            elif self._doubtful:
+            elif self._doubtful or self._waits(key):
                 continue
             elif (why := self._blocks.not_needed(key)) is not None and self._startable(key):
                 actions.append(Skip(*key, why))
             elif self._may_begin(key, draining):
                 actions.append(Run(*key))
         return actions
+
+    def _waits(self, key: Key) -> bool:
+        """Whether something that is tried again comes before ``key`` (steps between them may be over already)."""
+        return any(self.shape.follows(key[0], other[0]) and (not self.shape.free or self.shape.tied(other, key))
+                   for other in self._reopened if other[1] not in self.unwinding)
 
     def _may_begin(self, key: Key, draining: frozenset[str] | None) -> bool:
         if self.failures and self._blocks.closes(key):

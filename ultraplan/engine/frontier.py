@@ -36,8 +36,9 @@ class Frontier:
             self._left[node.id] = len(waiting[node.id])
         self.unsettled = sum(self._left.values())
         for node in self.shape.nodes.values():
-            barriers = [need for need in node.needs if self.shape.barrier(need, node.id)]
-            others = [self.shape.nodes[need] for need in node.needs if not self.shape.barrier(need, node.id)]
+            barriers = [need for need in self.shape.needs[node.id] if self.shape.barrier(need, node.id)]
+            others = [self.shape.nodes[need] for need in self.shape.needs[node.id]
+                      if not self.shape.barrier(need, node.id)]
             self._node_waits[node.id] = sum(self._left[need] > 0 for need in barriers)
             for key in waiting[node.id]:
                 self._host_waits[key] = sum(self._holds(need, key[1], over) for need in others)

@@ -20,10 +20,11 @@ from ultraplan.engine.observe import Observer
 from ultraplan.engine.operations import op_id
 from ultraplan.engine.people import People, questions
 from ultraplan.engine.plan import Action, Certainty, Key, Plan
-from ultraplan.engine.run import Listener, Run, Telling
+from ultraplan.engine.run import Run, Telling
 from ultraplan.engine.settings import Settings
 from ultraplan.engine.shape import shape_of
 from ultraplan.engine.states import UNDER_WAY, OpState
+from ultraplan.engine.telling import InOrder, Listener
 from ultraplan.inventory.references import references_in
 from ultraplan.journal.base import Lease, Store
 from ultraplan.journal.events import (
@@ -177,12 +178,10 @@ def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: st
             run = _run(job, store, lease, promises, watch, quiet=True)
             run.take_in(store.read(run_id))
             _check_possible(run.conductor, verb)
-            run.listeners = watch.listeners
+            run.telling = InOrder(watch.listeners)
             run.write(TakenOver(epoch=lease.epoch, verb=verb, user=user()))  # type: ignore[arg-type]
             if verb == "rollback":
                 _turn_round(run)
-            for key, direction, _ in run.under_way():
-                run.abandon(*key, direction)
             return _drive(run, watch)
         finally:
             store.release(lease)
@@ -206,8 +205,6 @@ def _turn_round(run: Run) -> None:
     for key, direction, state in run.under_way():
         if direction == "forward" and state in UNDER_WAY - {OpState.STARTED, OpState.PREPARED}:
             given_up.append(Failed(op=run.op(*key), node=key[0], host=key[1], error="interrupted; the run goes back"))
-        elif direction == "forward":
-            run.abandon(*key, direction)
     if run.conductor.going_back is None:
         run.write(*given_up, RollbackDecided(scope="run", cause=f"asked for by {user()}"))
 
@@ -215,7 +212,7 @@ def _turn_round(run: Run) -> None:
 def _run(job: Job, store: Store, lease: Lease, promises: Mapping[Key, str], watch: Watch, quiet: bool = False) -> Run:
     run = Run(id=job.name.id, graph=job.graph, store=store, lease=lease, conductor=Conductor(shape_of(job.graph)),
               fleet=job.fleet, resolver=job.resolver, scope=job.scope, promises=promises,
-              listeners=() if quiet else watch.listeners, tell=watch.tell)
+              telling=InOrder(() if quiet else watch.listeners), tell=watch.tell)
     job.fleet.wait = run.sleep
     job.fleet.ask = People(run, watch.ask)
     return run
@@ -223,7 +220,10 @@ def _run(job: Job, store: Store, lease: Lease, promises: Mapping[Key, str], watc
 
 def _drive(run: Run, watch: Watch) -> RunClosed:
     watch.started(run)
-    closed = Driver(run).drive()
+    try:
+        closed = Driver(run).drive()
+    finally:
+        run.telling.flush()
     _tidy(run, closed)
     return closed
 

@@ -37,12 +37,29 @@ class Shape:
     rollback_scope: str = "run"
 
     @cached_property
+    def needs(self) -> Mapping[str, tuple[str, ...]]:
+        """Node id to what it waits for. A host (or a batch) that a need does not run on must not lose its own place in
+        the order by that: what such a need waits for is waited for as well."""
+        found: dict[str, tuple[str, ...]] = {}
+        for node in self.nodes.values():
+            needs: dict[str, None] = {}
+            todo = list(reversed(node.needs))
+            while todo:
+                need = todo.pop()
+                if need not in needs:
+                    needs[need] = None
+                    if self.apart(need, node.id):
+                        todo += reversed(self.nodes[need].needs)
+            found[node.id] = tuple(needs)
+        return found
+
+    @cached_property
     def successors(self) -> Mapping[str, tuple[str, ...]]:
         """Node id to the nodes that wait for it directly."""
         found: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for node in self.nodes.values():
-            for need in node.needs:
-                found[need].append(node.id)
+        for node, needs in self.needs.items():
+            for need in needs:
+                found[need].append(node)
         return {name: tuple(after) for name, after in found.items()}
 
     @cached_property

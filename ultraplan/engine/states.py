@@ -56,6 +56,7 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
     (OpState.PREPARED, "started"): OpState.STARTED,
     (OpState.PREPARED, "prepared"): OpState.PREPARED,
     (OpState.PREPARED, "intent"): OpState.INTENT,
+    (OpState.PREPARED, "skipped"): OpState.SKIPPED,  # by the next process, for which it is not needed any more
     (OpState.PREPARED, "failed"): OpState.FAILED,
     (OpState.INTENT, "started"): OpState.INTENT,    # after a crash: looking for how it ended
     (OpState.INTENT, "prepared"): OpState.INTENT,

@@ -59,6 +59,7 @@ class Unwind:
                 self._stacks[host] = by_host.get(host, [])
                 for key in self._stacks[host]:
                     self._set(key, OpState.PENDING)
+        self._leave_alone()
 
     def record(self, event: OpEvent) -> None:
         """Take in one reverse event; raises `ProtocolError`."""
@@ -87,8 +88,7 @@ class Unwind:
                 self._set(key, OpState.INTENT if key in self._unanswered else OpState.PENDING)
                 if key in self._unanswered:
                     self._again.add(key)
-        for key in [key for key, state in self.state.items() if state is OpState.IN_DOUBT]:
-            self._leave_alone_before(key)
+        self._leave_alone()
 
     def settled_forward(self, key: Key) -> None:
         """A person said how an operation ended whose undo was in doubt because of that: it may be tried now."""
@@ -148,6 +148,11 @@ class Unwind:
         return any(at == batch and keys and self._shape.follows(node, key[0])
                    and any(self._seq[later] > self._seq[key] for later in keys)
                    for (node, at), keys in self._open_at.items())
+
+    def _leave_alone(self) -> None:
+        stuck = (OpState.FAILED, OpState.LEFT, OpState.IN_DOUBT)
+        for key in [key for key, state in self.state.items() if state in stuck]:
+            self._leave_alone_before(key)
 
     def _leave_alone_before(self, stuck: Key) -> None:
         """What an operation that could not be undone rests on stays as it is; other branches and hosts go on."""
