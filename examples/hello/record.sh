@@ -5,6 +5,7 @@ PATH=$(cd ../../.venv/bin 2>/dev/null && pwd):$PATH
 base=$(mktemp -d) || exit
 trap 'rm -rf -- "$base"' EXIT
 cp -R . "$base/hello" && cd "$base/hello" || exit
+mkdir group_vars && echo "ultraplan_state_dir: $base/on-hosts" >group_vars/all.yaml || exit
 export ULTRAPLAN_STATE="$base/state" ULTRAPLAN_INPUT_BASE="$base/disks"
 
 show() {

@@ -11,6 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def keep_apart(folder: Path) -> None:
+    """Let the hosts of the inventory in ``folder``, which are this machine, keep their receipts beside it."""
+    (folder / "group_vars").mkdir()
+    (folder / "group_vars" / "all.yaml").write_text(f"ultraplan_state_dir: {folder.parent}/on-hosts\n")
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> dict[str, str]:
     """An environment in which `ultraplan` is this repository's, with a journal of its own, and no settings of ours."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import ROOT
+from tests.docs.conftest import ROOT, keep_apart
 from tests.docs.transcripts import Player, blocks
 from ultraplan.cli import main
 from ultraplan.cli.failures import INTERRUPTED, LOCKED, STALE, STATUS_CODES
@@ -34,6 +34,7 @@ def anchors(page: Path) -> set[str]:
 def test_the_readme_prints_what_it_shows(tmp_path: Path, program: dict[str, str]) -> None:
     folder = tmp_path / "hello"
     shutil.copytree(ROOT / "examples" / "hello", folder)
+    keep_apart(folder)
     disks = str(tmp_path / "disks")
     player = Player(folder, {**program, "ULTRAPLAN_INPUT_BASE": disks}, {disks: "/srv"})
     subprocess.run(["ultraplan", "apply", "hello.yaml", "-i", "inventory.yaml", "-e", "release=1.0", "--yes"],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.conftest import ROOT
+from tests.docs.conftest import ROOT, keep_apart
 from tests.docs.transcripts import Player
 
 PAGE = ROOT / "docs" / "tutorial" / "first-plan.md"
@@ -26,6 +26,7 @@ def disks() -> Iterator[None]:
 def test_the_tutorial_prints_what_it_shows(tmp_path: Path, program: dict[str, str]) -> None:
     folder = tmp_path / "first"
     folder.mkdir()
+    keep_apart(folder)
     wrong = Player(folder, program).play(PAGE, until="## The same on real hosts")
     assert not wrong, "\n\n".join(wrong)
     assert not DISKS.exists(), "nothing is left of it"
