@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.world import COUNTER, World, differences, finish, kill_after
+from tests.acceptance.world import COUNTER, World, differences, finish, kill
 
 pytestmark = pytest.mark.lab
 
@@ -70,9 +70,9 @@ def test_an_effect_that_died_unseen_is_in_doubt_until_a_person_says(
     here.sh("echo 4711 >/srv/pause")
     before = here.trees()
     process = here.start_run("plan.yaml")
-    until(lambda: here.counts(host) == {"begin": 1})
-    kill_after(process, 0)
-    here.sh("pkill -KILL -s $(pgrep -of 'sleep 4711' | xargs ps -o sid= -p); true")
+    until(lambda: here.lab.sh(host, "pgrep -f '^sleep 4711'", check=False).stdout != "")
+    kill(process)
+    here.sh("pkill -KILL -s $(pgrep -f '^sleep 4711' | xargs ps -o sid= -p); true")
     here.sh("echo 0 >/srv/pause")
 
     paused = here.run("resume").expect(5)
@@ -93,7 +93,7 @@ def test_a_person_answers_an_approval_on_a_terminal(world: Callable[..., World])
     host, = here.hosts
     here.plan("""
 - {id: first, file: {path: /srv/first, content: "1"}}
-- {id: sure, approve: {message: "Really restore?", deadline: 30s}}
+- {id: sure, approve: {message: "Really restore?", deadline: 8s}}
 - {id: last, file: {path: /srv/last, content: "1"}}
 """)
     before = here.trees()
@@ -140,7 +140,7 @@ def _on_terminal(here: World, answers: dict[str, str], verb: str = "apply") -> t
 
 def test_two_runs_cannot_have_the_same_host_at_once(world: Callable[..., World]) -> None:
     here = world(3)
-    slow = here.plan("[{id: slow, command: {run: sleep 3}, reads_only: true}, "
+    slow = here.plan("[{id: slow, command: 'until test -e /srv/go; do sleep 0.1; done', reads_only: true}, "
                      "{id: one, file: {path: /srv/one, content: '1'}}]", "slow.yaml", hosts=here.hosts[:2])
     other = here.plan("[{id: two, file: {path: /srv/two, content: '1'}}]", "other.yaml")
     first = here.start_run(slow)
@@ -149,6 +149,7 @@ def test_two_runs_cannot_have_the_same_host_at_once(world: Callable[..., World])
     assert "wait for it" in refused.err and first.pid
     here.apply(other, "--limit", here.hosts[2]).expect(0)
     assert [here.text(host, "/srv/two") for host in here.hosts] == ["", "", "1"]
+    here.sh("touch /srv/go")
     finish(first).expect(0)
     here.apply(other).expect(0)
 

@@ -143,6 +143,14 @@ class World:
         finally:
             store.close()
 
+    def events(self, run: str) -> int:
+        """How many events of a run are in the journal."""
+        store = open_store(self.state / "journal.db")
+        try:
+            return sum(1 for _ in store.read(run))
+        finally:
+            store.close()
+
     # -- the hosts ----------------------------------------------------------------------------------------------
 
     def trees(self, *, ctimes: bool = False) -> dict[str, Tree]:
@@ -192,11 +200,8 @@ def finish(process: subprocess.Popen[bytes], timeout: float = 120) -> Done:
     return Done(process.returncode, _text(out), _text(err))
 
 
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL, unless it has ended by itself."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.001)
     if process.poll() is None:
         process.send_signal(signal.SIGKILL)
     process.communicate()
