@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from ultraplan.engine.resolve import Resolver
 from ultraplan.engine.scope import Scope
 from ultraplan.engine.shape import Key
 from ultraplan.engine.states import OpState
+from ultraplan.engine.telling import InOrder
 from ultraplan.graph.model import Graph, Node
 from ultraplan.journal.base import Lease, Store
 from ultraplan.journal.events import (
@@ -31,9 +32,6 @@ from ultraplan.journal.events import (
     Unchanged,
     Verified,
 )
-
-Listener = Callable[[Record], None]
-"""Gets every durable record, in the order it became durable for its operation. Must not raise or block."""
 
 Telling = Callable[[str, str, str], None]
 """(node, host, text): something passing, such as the wait for another attempt. Not journaled."""
@@ -59,7 +57,7 @@ class Run:
     resolver: Resolver
     scope: Scope
     promises: Mapping[Key, str] = field(default_factory=dict)
-    listeners: Sequence[Listener] = ()
+    telling: InOrder = field(default_factory=lambda: InOrder(()))
     tell: Telling = lambda node, host, text: None
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -90,12 +88,12 @@ class Run:
 
     def take_in(self, records: Iterable[Record]) -> None:
         """Records that are durable: just written, or read from the journal of an earlier process."""
-        for record in records:
-            with self.lock:
+        records = list(records)
+        with self.lock:
+            for record in records:
                 self.conductor.record(record.event, record.seq)
                 self._note(record)
-            for listener in self.listeners:
-                listener(record)
+        self.telling.take(records)
 
     def _note(self, record: Record) -> None:
         event = record.event
