@@ -59,9 +59,12 @@ class Kill:
 
 
 def _kills() -> Iterator[Kill]:
-    for point, step in product(("before-intent", "after-intent", "after-effect", "before-verified"), (1, 3)):
-        for verb, succeeds in (("resume", True), ("resume", False), ("rollback", True)):
-            yield Kill((f"{point}:{step}",), verb, succeeds)
+    ways = (("resume", True), ("resume", False), ("rollback", True))
+    for point, (verb, succeeds) in product(("before-intent", "after-intent", "after-effect", "before-verified"), ways):
+        yield Kill((f"{point}:3",), verb, succeeds)
+    for point in ("after-intent", "after-effect"):
+        yield Kill((f"{point}:1",), "resume", True)
+        yield Kill((f"{point}:4",), "rollback", True)
     for verb in ("resume", "rollback"):
         yield Kill(("before-close:1",), verb, True)
         yield Kill(("after-outcome:1",), verb, False)
