@@ -54,7 +54,7 @@ def hello(tmp_path: Path) -> Hello:
 
 def test_validating_and_planning_touch_nothing(hello: Hello) -> None:
     assert "hello.yaml: ok: 6 steps" in hello("validate")
-    assert "10 to change, 2 checks" in hello("plan")
+    assert "10 to change, 2 to check" in hello("plan")
     assert not hello.disks.exists()
 
 

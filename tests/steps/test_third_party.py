@@ -115,7 +115,7 @@ def test_it_is_applied_once_and_undone_to_the_very_file(world: World) -> None:
         "# kept as it is\n127.0.0.1 localhost\n192.0.2.9\tdb1.example.org # the old one\n::1 localhost db1\n"
         "192.0.2.10 db1\n")
     assert world.hosts.stat().st_mode == before.st_mode
-    assert "plan: 1 checks, 1 unchanged" in world.ultraplan("plan", plan)
+    assert "plan: 1 to check, 1 unchanged" in world.ultraplan("plan", plan)
 
     world.ultraplan("rollback")
     after = world.hosts.stat()

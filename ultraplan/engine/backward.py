@@ -152,10 +152,11 @@ class _Undo:
         self._previous(session, resolved)
         replied, = session.look([probe], resolved.account)
         now, left = look(replied), self.run.left(self.key)
-        if left is not None and left != prepared.before and now == prepared.before:
+        begun = self.run.last_intent(self.op, "reverse") is not None  # half done: only the program knows the rest
+        if not begun and left is not None and left != prepared.before and now == prepared.before:
             self.run.write(Started(**self.about), Verified(**self.about, left=now))
             return
-        if left is not None and now != left and step.guards_undo:
+        if not begun and left is not None and now != left and step.guards_undo:
             raise _Conflict(f"changed since the run left it: before the run {_told(prepared.before)}; "
                             f"left by the run {_told(left)}; now {_told(now)}")
 

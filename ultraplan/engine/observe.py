@@ -15,7 +15,7 @@ from ultraplan.engine.fleet import Fleet
 from ultraplan.engine.operations import Result
 from ultraplan.engine.overlay import Overlay
 from ultraplan.engine.plan import Action, Certainty, Plan, Prediction, fingerprint
-from ultraplan.engine.resolve import Resolved, Resolver, mistake
+from ultraplan.engine.resolve import Resolved, Resolver, Unfit, mistake
 from ultraplan.engine.scope import Scope
 from ultraplan.graph.model import Graph, Node
 from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue
@@ -117,7 +117,7 @@ class Observer:
             result = Result("failed", False)
         except Exception as error:  # noqa: BLE001 - a step type of another package: one mistake must not hide the rest
             known = isinstance(error, (StepFailed, ExpressionError))
-            doubt = self._overlay.doubts(host, ())
+            doubt = () if isinstance(error, Unfit) else self._overlay.doubts(host, ())
             why = str(error) if known else mistake(node.step.type, error)
             prediction = self._impossible(node, host, why, doubt)
             unknown = Unknown(node.id)
@@ -179,7 +179,7 @@ class Observer:
         prediction = Prediction(
             node=node.id, host=host, action=Action.RUN if opaque else Action.CHANGE, certainty=certainty,
             because=because, summary="hidden by no_log" if hidden else change.summary,
-            diff=() if hidden else change.diff, before=before, down=change.down, way_back=_way_back(resolved))
+            diff=() if hidden else change.diff, before=before, down=change.down, way_back=_way_back(resolved, state))
         unknown = Unknown(node.id)
         outputs: Any = unknown
         if change.outputs is not None:  # what the type could not foretell is known only after the step
@@ -261,14 +261,16 @@ def _runs_blind(resolved: Resolved) -> bool:
     return resolved.way_back == WayBack.READ_ONLY
 
 
-def _way_back(resolved: Resolved) -> str:
+def _way_back(resolved: Resolved, before: State) -> str:
     if resolved.step.irreversible is not None:
         return f"none: {resolved.step.irreversible}"
     if resolved.step.undo is not None:
         return f"undo: {resolved.step.undo.type}"
     if resolved.way_back == WayBack.READ_ONLY:
         return "changes nothing"
-    return "restored from its pre-image" if resolved.on_host is not None else "put back by the controller"
+    if resolved.on_host is None:
+        return "put back by the controller"
+    return "removed again" if before.facts.get("kind") == "absent" else "restored from its pre-image"
 
 
 def _declared(node: Node) -> str:

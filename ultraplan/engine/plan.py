@@ -108,7 +108,7 @@ class Plan:
     def summary(self) -> str:
         """One line: what would happen, where."""
         names = {Action.CHANGE: "to change", Action.RUN: "to run", Action.UNDECIDED: "known only during the run",
-                 Action.CHECK: "checks", Action.NOTHING: "unchanged", Action.SKIP: "skipped",
+                 Action.CHECK: "to check", Action.NOTHING: "unchanged", Action.SKIP: "skipped",
                  Action.IMPOSSIBLE: "impossible"}
         counts = self.counts
         parts = [f"{counts[action]} {words}" for action, words in names.items() if counts.get(action)]

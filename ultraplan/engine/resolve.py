@@ -57,6 +57,10 @@ class Resolved:
         return self.type if isinstance(self.type, ControllerStep) else None
 
 
+class Unfit(StepFailed):
+    """The step's parameters cannot be right, whatever the host is like."""
+
+
 class Resolver:
     """Resolves steps with one registry, one set of source files, and the hosts' targets (for become)."""
 
@@ -99,10 +103,10 @@ class Resolver:
         except ExpressionError as error:
             raise StepFailed(f"{_place(what)}{error}") from None
         except BadParams as error:
-            raise StepFailed(f"{_place(what, *error.path)}{what.type}: {error}") from None
+            raise Unfit(f"{_place(what, *error.path)}{what.type}: {error}") from None
         stored = _storable(rendered, files)
         if "\\u0000" in json.dumps([stored, environment]):
-            raise StepFailed(f"{_place(what)}{what.type}: a NUL character cannot reach a host")
+            raise Unfit(f"{_place(what)}{what.type}: a NUL character cannot reach a host")
         return Resolved(step=what, type=kind, params=params, stored=stored, base=base,
                         account=self.account(what, host.name), environment=environment,
                         way_back=self._way_back(kind, what))
