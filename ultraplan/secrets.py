@@ -64,12 +64,18 @@ def _from_env(name: str) -> str:
         raise SecretError(f"secret env:{name}: the environment has no variable {name}") from None
 
 
-def _from_file(path: str) -> str:
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8").rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SecretError(f"secret file:{path}: {why}") from None
+def files_in(folder: Path) -> Resolver:
+    """The resolver of ``file:PATH``, where a PATH that is not absolute is below ``folder``."""
+    def resolve(path: str) -> str:
+        file = folder / Path(path).expanduser()
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            where = "" if Path(path).is_absolute() else f" (looked for {file.absolute()})"
+            raise SecretError(f"secret file:{path}: {why}{where}") from None
+
+    return resolve
 
 
 class Secrets:
@@ -81,7 +87,7 @@ class Secrets:
 
     def __init__(self, declared: Iterable[str] = (), resolvers: Mapping[str, Resolver] | None = None) -> None:
         self._declared = set(declared)
-        self._resolvers: dict[str, Resolver] = {"env": _from_env, "file": _from_file, **(resolvers or {})}
+        self._resolvers: dict[str, Resolver] = {"env": _from_env, "file": files_in(Path()), **(resolvers or {})}
         self._values: dict[str, str] = {}
         self._spellings: dict[str, str] = {}
         self._pattern: re.Pattern[str] | None = None

@@ -51,7 +51,8 @@ def request(args: argparse.Namespace) -> Request:
     from ultraplan.language.inputs import parse_extra
 
     return Request(plan=args.plan, inventory=tuple(args.inventory), given=parse_extra(args.inputs), limit=args.limit,
-                   environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags))
+                   environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags),
+                   folder=str(Path.cwd()))
 
 
 def store(args: argparse.Namespace) -> Store:

@@ -25,7 +25,7 @@ from ultraplan.inventory.references import references_in
 from ultraplan.language.errors import Diagnostic, SourceError
 from ultraplan.language.inputs import resolve_inputs
 from ultraplan.language.plan import Language
-from ultraplan.secrets import SecretError, Secrets, references
+from ultraplan.secrets import SecretError, Secrets, files_in, references
 from ultraplan.steps.params import schema
 from ultraplan.steps.registry import registry
 from ultraplan.transport.target import Target, connector
@@ -37,7 +37,8 @@ ENVIRONMENT_INPUT = "ULTRAPLAN_INPUT_"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a person asked for. ``given``: inputs by name, secrets as references. ``environment``: the variables that
-    give inputs too."""
+    give inputs too. ``folder``: the absolute folder that it was asked in, below which its relative names are, also
+    for who goes on from another folder; empty for this process's."""
 
     plan: str
     inventory: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class Request:
     limit: str | None = None
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +99,17 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     sources = sources or Sources()
     name = name or RunName.new()
     language = Language(registry(), schema)
-    document = language.load(request.plan, _reader(sources))
-    inventory = inventory if inventory is not None else load_inventory(request.inventory or settings.inventory)
+    here = Path(request.folder or Path.cwd())
+    document = language.load(_seen_from(here, request.plan), _reader(sources))
+    if inventory is None:
+        inventory = load_inventory([_source_seen_from(here, one) for one in request.inventory] or settings.inventory)
     inputs = resolve_inputs(document, request.given, request.environment)
     graph = compile_plan(document, inventory, inputs, step_types=registry(),
                          load=lambda path: language.load(path, _reader(sources)), limit=request.limit,
                          tags=request.tags, skip_tags=request.skip_tags)
     _refuse_confirm(graph)
     declared = document.references | graph.references | references_in(inventory) | _in_inputs(inputs)
-    secrets = Secrets(declared, {"vault": vault.resolver(Path.cwd(), os.environ)})
+    secrets = Secrets(declared, {"vault": vault.resolver(here, os.environ), "file": files_in(here)})
     targets = {host: Target.of(host, inventory.hosts[host].vars) for host in graph.hosts}
     connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                         known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
@@ -115,6 +119,16 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
                   lambda host: fleet.session(host).facts())
     return Job(request=request, settings=settings, name=name, graph=graph, sources=sources, secrets=secrets,
                fleet=fleet, resolver=Resolver(registry(), sources, targets), scope=scope)
+
+
+def _seen_from(folder: Path, name: str) -> str:
+    """``name``, which is relative to ``folder``, as this process has to call it: as it is, where that is its folder."""
+    return name if folder == Path.cwd() else str(folder / name)
+
+
+def _source_seen_from(folder: Path, source: str) -> str:
+    """The same for an inventory source, which may be a list of hosts and no file."""
+    return _seen_from(folder, source) if (folder / source).exists() or "," not in source else source
 
 
 def inputs_in(environ: Mapping[str, str]) -> dict[str, str]:
