@@ -182,6 +182,31 @@ def test_a_full_disk_leaves_the_old_file(host: Executor) -> None:
         subprocess.run(["umount", host.cwd], check=True)
 
 
+def test_a_file_that_cannot_be_replaced_needs_no_way_back(host: Executor) -> None:
+    """A bind mount, as containers have /etc/hosts; a file made immutable behaves the same."""
+    path = host.cwd / "a"
+    path.write_text("old")
+    subprocess.run(["mount", "--bind", path, path], check=os.geteuid() == 0)
+    if not path.is_mount():
+        pytest.skip("needs to mount a file")
+    try:
+        step = step_type("file")
+        params = build(step, {"path": str(path), "content": "new"}, lambda kind, value: value)
+        before = tree(host.cwd)
+        change = step.decide(params, step.observe(params, host.run(step.probe(params))))
+        assert change is not None
+        assert change.forward is not None
+        assert change.reverse is not None
+        assert host.run(change.forward).exit != 0
+        assert tree(host.cwd) == before
+        reply = host.run(change.reverse)
+        assert reply.exit == 0, reply.error_text
+        assert tree(host.cwd) == before
+        assert not [one for one in host.state.iterdir() if one.name.startswith("op-1")]
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
 def test_a_folder_with_a_mount_point_in_it_is_not_removed(host: Executor) -> None:
     inner = host.cwd / "a" / "in ner\\040"
     inner.mkdir(parents=True)

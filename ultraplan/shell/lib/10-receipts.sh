@@ -62,7 +62,10 @@ up_claim() {
     return 98
   fi
   up_me; up_boot
-  ( umask 077; set -C; printf 'claim %s %s %s %s\n' "$2" "$up_pid" "$up_born" "$up_boot" >"$1" ) 2>/dev/null && return 0
+  ( umask 077
+    set -C
+    { printf 'claim %s %s %s %s\n' "$2" "$up_pid" "$up_born" "$up_boot" || { rm -f -- "$1"; exit 1; }; } >"$1"
+  ) 2>/dev/null && return 0
   [ ! -e "$1" ] || return 97
   echo "cannot write the receipt $1 (is the disk full or read-only?)" >&2
   return 96
@@ -76,6 +79,7 @@ up_effect() {
   up_rc=$?
   echo "exit $up_rc" >>"$1"
   up_output "$1"
+  [ $up_rc = 0 ] || [ -s "$1.err" ] || up_silent "$1"
   return $up_rc
 }
 
@@ -97,7 +101,13 @@ up_foreign() {
     exit $up_rc' </dev/null >"$1.out" 2>"$1.err"
   up_rc=$?
   up_output "$1"
+  [ $up_rc = 0 ] || [ -s "$1.err" ] || up_silent "$1"
   return $up_rc
+}
+
+# up_silent RECEIPT: for an effect that failed without a word: says so if there was no room for its words.
+up_silent() {
+  ( printf '\n' >"$1.err" && : >"$1.err" ) 2>/dev/null || echo "cannot write to ${1%/*} (is the disk full?)" >&2
 }
 
 # up_output RECEIPT: what the effect printed, at most 1 MiB of each.

@@ -226,11 +226,10 @@ up_put() {
   set +C
   if { [ -z "$3" ] || chown -- "$3" "$up_tmp"; } && chmod -- "$2" "$up_tmp"; then
     up_sync "$up_tmp" "${UP_PRE%/*}"
-    up_rename "$up_tmp" "$1" || exit 1
-  else
-    rm -f -- "$up_tmp"
-    exit 1
+    ! up_rename "$up_tmp" "$1" || return 0
   fi
+  rm -f -- "$up_tmp"
+  exit 1
 }
 
 # up_set PATH MODE OWNER: mode and owner of what is there; each may be empty. The reverse knows what they were.
@@ -251,6 +250,13 @@ up_unset() {
   chown -- "$3" "$1" && chmod -- "$2" "$1" && rm -f -- "$UP_PRE.meta"
 }
 
+# up_untouched PATH COPY: whether the file at PATH is still what COPY was made of. What cannot be replaced (chattr +i, a
+# bind mount) was not, and needs no way back; where it was written to, its time is another.
+up_untouched() (
+  [ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ] && [ ! -L "$2" ] && [ ! "$1" -nt "$2" ] && [ ! "$1" -ot "$2" ] || exit 1
+  now=$(up_stat "$1") && kept=$(up_stat "$2") && [ "$now" = "$kept" ] && cmp -s -- "$1" "$2"
+)
+
 # up_back PATH: puts back what up_keep secured, and nothing where it secured nothing.
 up_back() {
   up_untemp "$1"
@@ -267,12 +273,15 @@ up_back() {
     up_need_parent "$1"
     if [ -L "$UP_PRE.link" ]; then rm -f -- "$1" || exit 1; fi
     up_rename "$UP_PRE.link" "$1" || exit 1
+  elif up_untouched "$1" "$UP_PRE.copy"; then
+    rm -f -- "$UP_PRE.copy" || exit 1
   elif up_there "$UP_PRE.copy"; then
     up_need_parent "$1"
     up_temp "$1"
     up_copy "$UP_PRE.copy" "$up_tmp" || up_fail "cannot put $1 back from $UP_PRE.copy"
     [ -L "$up_tmp" ] || [ ! -f "$up_tmp" ] || up_sync "$up_tmp"
-    rm -f -- "$UP_PRE.gone" && up_rename "$up_tmp" "$1" && rm -f -- "$UP_PRE.copy" "$UP_PRE.tmp" || exit 1
+    rm -f -- "$UP_PRE.gone" && up_rename "$up_tmp" "$1" && rm -f -- "$UP_PRE.copy" "$UP_PRE.tmp" ||
+      { rm -rf -- "$up_tmp"; exit 1; }
   fi
   rm -rf -- "$UP_PRE.gone" "$UP_PRE.part"
 }
