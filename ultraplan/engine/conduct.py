@@ -289,10 +289,14 @@ class Conductor:
 
     def _tidying(self, hosts: list[str] | None = None) -> bool:
         """Whether ``always`` steps after a failure (and skips that lead to them) are about to start."""
-        return not self._doubtful and any(
-            (hosts is None or key[1] in hosts) and key[1] not in self.unwinding and not self._waits(key)
-            and (self._blocks.closes(key) or (self._startable(key) and self._blocks.not_needed(key) is not None))
-            for key in self._frontier.open)
+        def due(key: Key) -> bool:
+            if key[1] in self.unwinding or (hosts is not None and key[1] not in hosts) or self._waits(key):
+                return False
+            if self._startable(key) and self._blocks.not_needed(key) is not None:
+                return True
+            return self._blocks.closes(key) and not self._blocks.holds(key)
+
+        return not self._doubtful and any(due(key) for key in self._frontier.open)
 
     def _closing(self) -> AnyEvent | None:
         residue = self.unwind.residue
@@ -347,11 +351,9 @@ class Conductor:
                    for other in self._reopened if other[1] not in self.unwinding)
 
     def _may_begin(self, key: Key, draining: frozenset[str] | None) -> bool:
-        if self.failures and self._blocks.closes(key):
-            return True
-        if draining is None or key[1] in draining:
+        if self.failures and self._blocks.holds(key):
             return False
-        return not (self.failures and self._blocks.holds(key))
+        return (draining is not None and key[1] not in draining) or self._blocks.closes(key)
 
     def may_effect(self, key: Key) -> bool:
         """Whether a forward effect may still begin (asked under the driver's lock right before INTENT)."""

@@ -96,6 +96,8 @@ REVERSE_TRANSITIONS = {
     (OpState.STARTED, "intent"): OpState.INTENT,      # the way back needs no way back of its own
     (OpState.STARTED, "in_doubt"): OpState.IN_DOUBT,  # whether there is anything to undo is not known
     (OpState.INTENT, "verified"): OpState.VERIFIED,   # after a crash: found to be as before
+    (OpState.LEFT, "started"): OpState.STARTED,       # it was begun (known in memory) before what it was left for
+    (OpState.LEFT, "skipped"): OpState.SKIPPED,
 }
 """The same for the way back."""
 
