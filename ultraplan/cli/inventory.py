@@ -123,10 +123,11 @@ def _answers(args: argparse.Namespace, inventory: Inventory, hosts: tuple[str, .
 
     from ultraplan import vault
     from ultraplan.engine.fleet import Fleet
+    from ultraplan.engine.targets import target_of
     from ultraplan.inventory.references import references_in
     from ultraplan.secrets import SecretError, Secrets
     from ultraplan.transport.base import TransportError
-    from ultraplan.transport.target import Target, connector
+    from ultraplan.transport.target import connector
 
     settings = options.settings(args)
     secrets = Secrets(references_in(inventory), {"vault": vault.resolver(Path.cwd(), os.environ)})
@@ -135,7 +136,7 @@ def _answers(args: argparse.Namespace, inventory: Inventory, hosts: tuple[str, .
         began = time.monotonic()
         try:
             # Each with a connector of its own: variables that cannot be used are this host's trouble, not everybody's.
-            targets = {each: Target.of(each, inventory.hosts[each].vars) for each in [name]}
+            targets = {name: target_of(inventory.hosts[name])}
             connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                                 known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
             fleet = Fleet(inventory, targets, connect, secrets, {}, settings.state)

@@ -17,6 +17,7 @@ from ultraplan.engine.resolve import Resolver
 from ultraplan.engine.scope import Scope
 from ultraplan.engine.settings import Settings
 from ultraplan.engine.sources import SourceMissing, Sources
+from ultraplan.engine.targets import target_of
 from ultraplan.graph.compile import compile_plan
 from ultraplan.graph.model import Graph
 from ultraplan.inventory.load import load_inventory
@@ -28,7 +29,7 @@ from ultraplan.language.plan import Language
 from ultraplan.secrets import SecretError, Secrets, files_in, references
 from ultraplan.steps.params import schema
 from ultraplan.steps.registry import registry
-from ultraplan.transport.target import Target, connector
+from ultraplan.transport.target import connector
 
 ENVIRONMENT_INPUT = "ULTRAPLAN_INPUT_"
 """Prefix of environment variables that give inputs."""
@@ -110,7 +111,7 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     _refuse_confirm(graph)
     declared = document.references | graph.references | references_in(inventory) | _in_inputs(inputs)
     secrets = Secrets(declared, {"vault": vault.resolver(here, os.environ), "file": files_in(here)})
-    targets = {host: Target.of(host, inventory.hosts[host].vars) for host in graph.hosts}
+    targets = {host: target_of(inventory.hosts[host]) for host in graph.hosts}
     connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                         known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
     fleet = Fleet(inventory, targets, connect, secrets, registry(), settings.state / "runs" / name.id)
