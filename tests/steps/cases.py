@@ -6,7 +6,6 @@ import os
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ultraplan.secrets import Secrets, marker
 from ultraplan.shell import Program, Reply
 from ultraplan.steps.base import Change, HostStep, State
 from ultraplan.steps.params import SourceFile, build
+from ultraplan.steps.registry import registry
 
 HERE = Path(__file__).parent
 _KEYS = {"title", "params", "secrets", "files", "before", "needs", "expect", "check", "later", "reverse",
@@ -27,17 +27,11 @@ _CHANGE = {"summary", "diff", "after", "outputs", "forward", "message"}
 
 @cache
 def step_type(name: str) -> HostStep[Any]:
-    """The step type of a folder of cases, looked up among the families that hold host steps."""
-    for family in ("files", "edits", "trees", "archives", "commands", "services"):
-        try:
-            kinds = import_module(f"ultraplan.steps.{family}").STEPS
-        except ModuleNotFoundError:
-            continue
-        for kind in kinds:
-            if kind.name == name and issubclass(kind, HostStep):
-                found: HostStep[Any] = kind()
-                return found
-    raise LookupError(f"tests/steps/{name}: there is no host step type {name!r}")
+    """The step type of a folder of cases."""
+    kind = registry().get(name)
+    if not isinstance(kind, HostStep):
+        raise LookupError(f"tests/steps/{name}: there is no host step type {name!r}")
+    return kind
 
 
 @dataclass(frozen=True)
