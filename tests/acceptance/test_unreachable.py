@@ -36,6 +36,7 @@ def test_a_host_that_is_away_is_told_before_anything_is_touched(three: World) ->
 
     shown = three.on("plan", plan, timeout=30).expect(1)
     assert f"{away} cannot be reached" in shown.out
+    assert "on 3 hosts, 1 of them not reached" in shown.out
     refused = three.apply(plan, timeout=30).expect(1)
     assert away in refused.err and "nothing was touched" in refused.err
     assert [three.counts(host) for host in three.hosts if host != away] == [{}, {}]

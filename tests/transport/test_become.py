@@ -15,7 +15,7 @@ from tests.transport.sshd import Sshd
 from ultraplan.secrets import Secrets, marker
 from ultraplan.shell import Account
 from ultraplan.transport.base import AuthenticationFailed, Connection, TransportError
-from ultraplan.transport.become import Become
+from ultraplan.transport.become import Become, refused
 from ultraplan.transport.target import connector
 
 PASSWORD = "open sesame $x"
@@ -138,3 +138,9 @@ def test_an_account_name_is_never_anything_but_a_name() -> None:
     for method in ("sudo", "doas", "su"):
         command, _ = Become().command("box", Account("x; touch /tmp/pwned", method), ("/bin/sh",))
         assert "'x; touch /tmp/pwned'" in command
+
+
+def test_what_sudo_said_is_told_and_not_what_a_login_shell_greets_with() -> None:
+    told = refused("box", ROOT, "bash: warning: setlocale\nsudo: a password is required\nWELCOME to this host")
+    assert str(told).endswith("sudo: a password is required")
+    assert "NOPASSWD" in (told.hint or "")

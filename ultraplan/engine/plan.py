@@ -114,7 +114,10 @@ class Plan:
         parts = [f"{counts[action]} {words}" for action, words in names.items() if counts.get(action)]
         hosts = len(self.graph.hosts)
         where = f"on {hosts} host{'s' * (hosts != 1)}"
-        return f"{', '.join(parts) or 'nothing to do'}, {where}"
+        if self.unreachable:
+            where += f", {len(self.unreachable)} of them not reached"
+        nothing = "nothing is known" if len(self.unreachable) == hosts else "nothing to do"
+        return f"{', '.join(parts) or nothing}, {where}"
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

@@ -84,7 +84,8 @@ class Dialogue:
 
 def refused(host: str, account: Account, said: str) -> AuthenticationFailed:
     """The error for what ``sudo``, ``doas`` or ``su`` said instead of starting a shell."""
-    last = said.splitlines()[-1] if said else "no answer"
+    lines = said.splitlines() or ["no answer"]  # a login shell's start-up files may have spoken as well
+    last = next((line for line in reversed(lines) if line.startswith(f"{account.method}: ")), lines[-1])
     if "password is required" in said or "Authentication required" in said or "no tty" in said:
         hint = "allow it on the host without a password"
         if account.method == "sudo":
