@@ -186,8 +186,7 @@ def test_a_file_that_cannot_be_replaced_needs_no_way_back(host: Executor) -> Non
     """A bind mount, as containers have /etc/hosts; a file made immutable behaves the same."""
     path = host.cwd / "a"
     path.write_text("old")
-    subprocess.run(["mount", "--bind", path, path], check=os.geteuid() == 0)
-    if not path.is_mount():
+    if os.geteuid() != 0 or subprocess.run(["mount", "--bind", path, path], check=False).returncode != 0:
         pytest.skip("needs to mount a file")
     try:
         step = step_type("file")
