@@ -42,7 +42,8 @@ class RunHere:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a host knows of an effect. ``state``: absent, alive, dead or finished. ``boot``: at the claim."""
+    """What a host knows of an effect. ``state``: absent, alive, dead, finished, or never (it was forbidden before it
+    began, for good). ``boot``: at the claim."""
 
     state: str
     exit: int | None = None
@@ -159,7 +160,7 @@ class HostSession:
 
     def receipt(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> Receipt:
         """What the host knows of ``op.attempt``."""
-        return _read_receipt(self._here(here, account, f"up_receipt {_name(op, attempt)}"))
+        return read_receipt(self._here(here, account, f"up_receipt {_name(op, attempt)}"))
 
     def end(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> None:
         """End what ``op.attempt`` still runs (the whole session of a person's program), over a second channel."""
@@ -169,7 +170,7 @@ class HostSession:
     def forbid(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> bool:
         """Claim ``op.attempt`` without running anything, so that it can never start; False where it was claimed."""
         name = _name(op, attempt)
-        reply = self._here(here, account, f"up_claim {name} {here.epoch} && echo 'exit 125' >>{name}")
+        reply = self._here(here, account, f"up_claim {name} {here.epoch} never")
         if reply.exit in (FENCED, UNCLAIMABLE):
             self._refused(reply)
         return reply.exit == 0
@@ -267,7 +268,7 @@ def _name(op: str, attempt: str) -> str:
     return f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
 
 
-def _read_receipt(reply: Reply) -> Receipt:
+def read_receipt(reply: Reply) -> Receipt:
     """The answer of ``up_receipt``: the receipt's lines, the state; for a finished effect also what it printed."""
     state, code, boot = "absent", None, None
     rest = reply.stdout
@@ -279,6 +280,8 @@ def _read_receipt(reply: Reply) -> Receipt:
                 break
             case ["claim", _, _, _, claimed]:
                 state, boot = "dead", claimed
+            case ["never" as state]:
+                break
             case ["exit", number] if number.isdigit():
                 state, code = "finished", int(number)
                 break

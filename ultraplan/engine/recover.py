@@ -31,6 +31,9 @@ class Ended:
     began: bool = True
 
 
+_NEVER = Ended(None, None, "the connection was lost before it began", began=False)
+
+
 class Recovery:
     """Finds out how effects ended, over new connections where need be."""
 
@@ -56,12 +59,14 @@ class Recovery:
         An absent receipt is made impossible to claim, so that an effect still on its way can never begin; after a
         reboot its absence proves nothing, because what a host had not written to its disk is gone.
         """
+        if receipt.state == "never":
+            return _NEVER
         if receipt.state != "absent":
             return Ended(receipt.reply, None)
         if boot and session.facts(account).get("boot") != boot:
             return Ended(None, None)
         if session.forbid(self._run.here, op, attempt, account):
-            return Ended(None, None, "the connection was lost before it began", began=False)
+            return _NEVER
         return Ended(self.receipt(session, op, attempt, account, time.time()).reply, None)
 
     def receipt(self, session: HostSession, op: str, attempt: str, account: Account | None, until: float) -> Receipt:

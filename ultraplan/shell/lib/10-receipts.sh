@@ -53,7 +53,8 @@ up_open() {
   fi
 }
 
-# up_claim RECEIPT EPOCH: 0 once; 97 if claimed before, 98 if fenced, 96 if the claim cannot be written.
+# up_claim RECEIPT EPOCH [never]: 0 once; 97 if claimed before, 98 if fenced, 96 if the claim cannot be written.
+# never: the claim itself says that nothing was, or will be, run under it.
 up_claim() {
   up_e=0
   [ ! -s "$UP/epoch.$UP_HOST" ] || read -r up_e <"$UP/epoch.$UP_HOST"
@@ -64,7 +65,7 @@ up_claim() {
   up_me; up_boot
   ( umask 077
     set -C
-    { printf 'claim %s %s %s %s\n' "$2" "$up_pid" "$up_born" "$up_boot" || { rm -f -- "$1"; exit 1; }; } >"$1"
+    { printf '%s\n' "${3:-claim $2 $up_pid $up_born $up_boot}" || { rm -f -- "$1"; exit 1; }; } >"$1"
   ) 2>/dev/null && return 0
   [ ! -e "$1" ] || return 97
   echo "cannot write the receipt $1 (is the disk full or read-only?)" >&2
@@ -126,7 +127,7 @@ up_receipt() {
     case $up_w in
       claim) up_same=$up_d; [ "$up_d" != "$up_boot" ] || ! up_alive "$up_b" "$up_c" || up_live=alive ;;
       session) [ "$up_same" != "$up_boot" ] || ! up_alive "$up_a" "$up_b" || up_live=alive ;;
-      exit) up_live=finished ;;
+      exit | never) up_live=finished ;;
     esac
   done <"$1"
   [ "$up_live" != finished ] || { up_output "$1"; return 0; }
@@ -150,7 +151,7 @@ up_end() {
     case $up_w in
       claim) ! up_alive "$up_b" "$up_c" || up_who=$up_b ;;
       session) ! up_alive "$up_a" "$up_b" || up_who=-$up_a ;;
-      exit) return 0 ;;
+      exit | never) return 0 ;;
     esac
   done <"$1"
   [ -n "$up_who" ] || return 0
