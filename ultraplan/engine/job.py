@@ -27,7 +27,7 @@ from ultraplan.language.errors import Diagnostic, SourceError
 from ultraplan.language.inputs import resolve_inputs
 from ultraplan.language.plan import Language
 from ultraplan.secrets import SecretError, Secrets, files_in, references
-from ultraplan.steps.params import schema
+from ultraplan.steps.params import file_fields, schema
 from ultraplan.steps.registry import registry
 from ultraplan.transport.target import connector
 
@@ -108,7 +108,7 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     graph = compile_plan(document, inventory, inputs, step_types=registry(),
                          load=lambda path: language.load(path, _reader(sources)), limit=request.limit,
                          tags=request.tags, skip_tags=request.skip_tags)
-    _refuse_confirm(graph)
+    _check_steps(graph, sources)
     declared = document.references | graph.references | references_in(inventory) | _in_inputs(inputs)
     secrets = Secrets(declared, {"vault": vault.resolver(here, os.environ), "file": files_in(here)})
     targets = {host: target_of(inventory.hosts[host]) for host in graph.hosts}
@@ -158,14 +158,23 @@ def _reader(sources: Sources) -> Callable[[str], bytes]:
     return read
 
 
-def _refuse_confirm(graph: Graph) -> None:
-    """A promise that is not kept yet must not be taken for one: ``confirm`` is refused until it is carried out."""
+def _check_steps(graph: Graph, sources: Sources) -> None:
+    """What only this side of the compiler can see: files that are not there, and promises that are not kept yet."""
     wrong = []
     for node in graph.nodes.values():
-        if node.step.confirm is not None:
-            at = node.step.origin.at("confirm", key=True)
+        step = node.step
+        if step.confirm is not None:
+            at = step.origin.at("confirm", key=True)
             wrong.append(Diagnostic("not-supported", "'confirm' is not supported by this version", at,
-                                    node.step.origin.line(at), "leave it out, and keep another way to the host open"))
+                                    step.origin.line(at), "leave it out, and keep another way to the host open"))
+        raw = step.params if isinstance(step.params, Mapping) else {}
+        base = Path(node.document.path).parent
+        for name in file_fields(registry()[step.type]):
+            value = raw.get(name)
+            if isinstance(value, str) and "{{" not in value and not sources.there(base / value):
+                at = step.origin.at(step.type, name)
+                wrong.append(Diagnostic("missing-file", f"there is no {value} beside the plan", at,
+                                        step.origin.line(at), f"looked in {base}"))
     if wrong:
         raise SourceError(wrong)
 

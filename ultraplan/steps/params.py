@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -145,6 +145,14 @@ def plain_schema(step: StepType[Any]) -> dict[str, Any]:
     if components:
         found = _inline(found, components)
     return found
+
+
+def file_fields(step: StepType[Any]) -> tuple[str, ...]:
+    """The parameters that name a file or folder beside the plan."""
+    if not dataclasses.is_dataclass(step.Params):
+        return ()
+    return tuple(name for name, kind in get_type_hints(step.Params).items()
+                 if {SourceFile, TemplateFile} & {kind, *get_args(kind)})
 
 
 def field_names(step: StepType[Any]) -> tuple[str, ...]:
