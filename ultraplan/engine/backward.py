@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ultraplan.engine.confine import concealed
+from ultraplan.engine.confine import concealed, told
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
 from ultraplan.engine.recover import Ended, Recovery
@@ -157,8 +157,8 @@ class _Undo:
             self.run.write(Started(**self.about), Verified(**self.about, left=now))
             return
         if not begun and left is not None and now != left and step.guards_undo:
-            raise _Conflict(f"changed since the run left it: before the run {_told(prepared.before)}; "
-                            f"left by the run {_told(left)}; now {_told(now)}")
+            raise _Conflict(f"changed since the run left it: before the run {told(prepared.before)}; "
+                            f"left by the run {told(left)}; now {told(now)}")
 
         def act(attempt: int) -> Reply | None:
             done, looked = session.effect(self.run.here, self.op, f"r{attempt}", program, account=resolved.account,
@@ -172,7 +172,7 @@ class _Undo:
             looked, = session.look([probe], resolved.account)
         now = look(looked)
         if now != prepared.before:
-            raise StepFailed(f"after the undo not as before: wanted {_told(prepared.before)}; found {_told(now)}")
+            raise StepFailed(f"after the undo not as before: wanted {told(prepared.before)}; found {told(now)}")
         self.run.write(Verified(**self.about, left=now))
 
     def _compensate(self, session: HostSession, stored: Mapping[str, Any]) -> None:
@@ -269,7 +269,3 @@ class _Undo:
 
 def _no_reply(outputs: Mapping[str, Any]) -> None:
     """An undo's outputs are of no use to anybody."""
-
-
-def _told(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())[:300] or "nothing"

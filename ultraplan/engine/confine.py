@@ -13,6 +13,11 @@ def concealed(secrets: Secrets, value: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): _inner(secrets, inner) for key, inner in value.items()}
 
 
+def told(facts: Mapping[str, Any]) -> str:
+    """Facts of a host in a few words, for messages."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items())[:300] or "nothing"
+
+
 def _inner(secrets: Secrets, value: Any) -> Any:
     match value:
         case str():

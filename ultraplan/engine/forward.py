@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ultraplan.engine.confine import concealed
+from ultraplan.engine.confine import concealed, told
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession, Unusable
 from ultraplan.engine.operations import Result
@@ -345,7 +345,7 @@ class _Operation:
     def _hold_promise(self, state: State) -> None:
         promised = self.run.promises.get(self.key)
         if promised is not None and not self.effect_possible and fingerprint(state.facts) != promised:
-            raise StepFailed(f"the host is no longer as the plan saw it; now: {_told(state.facts)}")
+            raise StepFailed(f"the host is no longer as the plan saw it; now: {told(state.facts)}")
 
     def _fail(self, why: str, *, unreachable: bool = False) -> None:
         self.run.write(Started(**self.about), Failed(
@@ -376,7 +376,3 @@ def _effect_failed(program: Program, reply: Reply) -> str | None:
         return None
     words = reply.error_text.strip() or reply.text.strip()
     return f"exit {reply.exit}: {words[-500:]}" if words else f"exit {reply.exit}"
-
-
-def _told(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())[:300]

@@ -155,11 +155,6 @@ def file_fields(step: StepType[Any]) -> tuple[str, ...]:
                  if {SourceFile, TemplateFile} & {kind, *get_args(kind)})
 
 
-def field_names(step: StepType[Any]) -> tuple[str, ...]:
-    """The parameters' names, in the order of the dataclass; none where they are a free mapping."""
-    return tuple(get_type_hints(step.Params)) if dataclasses.is_dataclass(step.Params) else ()
-
-
 @cache
 def _known_schema(step: StepType[Any]) -> dict[str, Any]:
     return plain_schema(step)
