@@ -247,10 +247,10 @@ class _Undo:
         attempt asks the receipt first."""
         attempt = self.run.next_attempt(self.op, "reverse")
         boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
-        fault("before-reverse-intent")
+        fault("before-reverse-intent", self.node.id)
         self.run.write(Started(**self.about), Intent(
             **self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout, boot=boot))
-        fault("after-reverse-intent")
+        fault("after-reverse-intent", self.node.id)
         try:
             looked = act(attempt)
         except (StepFailed, TransportError) as error:
@@ -259,7 +259,7 @@ class _Undo:
             self.run.write(Outcome(**self.about, ok=False, attempt=attempt,
                                    error=self.run.fleet.secrets.redact(str(error))))
             raise
-        fault("after-reverse-effect")
+        fault("after-reverse-effect", self.node.id)
         self.run.write(Outcome(**self.about, ok=True, attempt=attempt))
         return looked
 

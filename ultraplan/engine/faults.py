@@ -1,7 +1,9 @@
-"""Named fault points. Inert unless the environment arms one: ``ULTRAPLAN_FAULT=after-intent[:N]`` (the N-th passing).
+"""Named fault points. Inert unless the environment arms one: ``ULTRAPLAN_FAULT=POINT[@STEP][:N]``.
 
-An armed point kills this process with SIGKILL, so that crash tests run against the real program.
-``ULTRAPLAN_FAULT_ACTION=stop`` stops it (SIGSTOP) instead, for tests of a controller that wakes up too late.
+``after-intent@config:3`` is the third time that the point is passed for the step ``config`` (on its third host);
+without a step every passing counts, without a number the first. An armed point kills this process with SIGKILL, so that
+crash tests run against the real program. ``ULTRAPLAN_FAULT_ACTION=stop`` stops it (SIGSTOP) instead, for tests of a
+controller that wakes up too late, or whose disk fills up right there.
 """
 
 from __future__ import annotations
@@ -12,24 +14,26 @@ import signal
 import threading
 
 POINTS = (
-    "before-intent", "after-intent", "after-effect", "after-outcome", "before-verified", "after-rollback-decided",
-    "before-reverse-intent", "after-reverse-intent", "after-reverse-effect", "before-close", "during-recovery",
+    "before-intent", "after-intent", "after-effect", "after-outcome", "before-verified", "after-verified",
+    "after-rollback-decided", "before-reverse-intent", "after-reverse-intent", "after-reverse-effect", "before-close",
+    "during-recovery", "before-write",
 )
-"""Every point there is, in the order of a run's life."""
+"""Every point there is, in the order of a run's life; ``before-write`` is every write to the journal."""
 
-_name, _, _count = os.environ.get("ULTRAPLAN_FAULT", "").partition(":")
+_armed, _, _count = os.environ.get("ULTRAPLAN_FAULT", "").partition(":")
+_name, _, _step = _armed.partition("@")
 _passings = itertools.count(1)
 _lock = threading.Lock()
 
 
-def fault(point: str) -> None:
-    """Pass a fault point; raises ValueError for a name that is not in `POINTS`."""
+def fault(point: str, step: str = "") -> None:
+    """Pass a fault point, on behalf of ``step``; raises ValueError for a name that is not in `POINTS`."""
     if not _name:
         return
     if point not in POINTS:
         raise ValueError(f"unknown fault point {point!r}")
     with _lock:
-        if point != _name or next(_passings) != int(_count or 1):
+        if point != _name or (_step and step != _step) or next(_passings) != int(_count or 1):
             return
     stop = os.environ.get("ULTRAPLAN_FAULT_ACTION") == "stop"
     os.kill(os.getpid(), signal.SIGSTOP if stop else signal.SIGKILL)

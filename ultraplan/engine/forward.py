@@ -157,7 +157,7 @@ class _Operation:
             self.run.write(Outcome(
                 **self.about, ok=False, attempt=attempt, exit=ended.reply.exit if ended.reply is not None else None,
                 error=self._safe(problem), left=self._facts(state), began=ended.began))
-            fault("after-outcome")
+            fault("after-outcome", self.node.id)
             self._again_or_raise(resolved, problem, left)
 
     def _adopt(self, session: HostSession, resolved: Resolved, step: HostStep[Any]) -> bool:
@@ -204,10 +204,10 @@ class _Operation:
         boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
         events.append(Intent(**self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout,
                              boot=boot))
-        fault("before-intent")
+        fault("before-intent", self.node.id)
         self.run.write(*events)
         self.effect_possible = True
-        fault("after-intent")
+        fault("after-intent", self.node.id)
         return attempt
 
     def _reverse(self, resolved: Resolved, change: Change) -> dict[str, Any] | None:
@@ -240,7 +240,7 @@ class _Operation:
             raise
         except TransportError as error:
             return self.recovery.after_trouble(session, self.op, str(attempt), resolved, error)
-        fault("after-effect")
+        fault("after-effect", self.node.id)
         return Ended(reply, looked)
 
     def _judge(self, resolved: Resolved, step: HostStep[Any], program: Program, state: State,
@@ -261,11 +261,12 @@ class _Operation:
         return step.observe(resolved.params, reply)
 
     def _verified(self, attempt: int, reply: Reply | None, outputs: Mapping[str, Any], state: State) -> None:
-        fault("before-verified")
+        fault("before-verified", self.node.id)
         left = self._facts(state)
         self.run.write(
             Outcome(**self.about, ok=True, attempt=attempt, exit=reply.exit if reply is not None else None),
             Verified(**self.about, outputs=self._kept(outputs), left=left))
+        fault("after-verified", self.node.id)
         self._remember(outputs)
 
     def _settled_already(self, resolved: Resolved, step: HostStep[Any], state: State) -> None:
@@ -300,7 +301,7 @@ class _Operation:
                 problem = self._until(resolved, outputs)
             except StepFailed as error:
                 problem, outputs = str(error), {}
-            fault("after-effect")
+            fault("after-effect", self.node.id)
             if problem is None:
                 self._verified(attempt, None, outputs, step.observe(resolved.params, context))
                 return

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ultraplan.engine.conduct import Conductor
+from ultraplan.engine.faults import fault
 from ultraplan.engine.fleet import Fleet
 from ultraplan.engine.hosts import RunHere
 from ultraplan.engine.operations import Result, op_id
@@ -84,6 +85,7 @@ class Run:
 
     def write(self, *events: AnyEvent) -> None:
         """Make ``events`` durable, then let the conductor, later steps and listeners know."""
+        fault("before-write")
         self.take_in(self.store.append(self.id, events, self.lease))
 
     def take_in(self, records: Iterable[Record]) -> None:
