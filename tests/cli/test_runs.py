@@ -109,4 +109,7 @@ def test_a_damaged_journal_is_told_and_not_trusted(up: Program) -> None:
     up("apply", up.plan(FINE), "--yes")
     with sqlite3.connect(up.state / "journal.db") as db:
         db.execute("UPDATE records SET payload = CAST(replace(payload, 'config', 'konfig') AS BLOB) WHERE seq = 2")
-    assert "damaged after record 1" in up("runs", "show", code=1).stderr
+    told = up("runs", "show", code=1).stdout
+    assert "damaged after record 1" in told
+    assert "only its first 1 record can be trusted" in told
+    assert "succeeded" not in told

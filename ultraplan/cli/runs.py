@@ -121,12 +121,21 @@ def _took(info: RunInfo) -> str:
 
 def _show(args: argparse.Namespace, store: Store) -> int:
     from ultraplan.cli.views.story import story, story_text
+    from ultraplan.journal.base import JournalDamaged
 
     run = store.find(args.run)
     info = next(one for one in store.runs() if one.run == run)
-    told = story(_told(info), list(store.read(run)))
+    records, damage = [], None
+    try:
+        for record in store.read(run):
+            records.append(record)
+    except JournalDamaged as error:
+        damage = error
+    if damage is not None and not records:
+        raise damage
+    told = story(_told(info), records, None if damage is None else str(damage))
     print(json.dumps(told, ensure_ascii=False) if args.json else story_text(told, color=options.colored(args)))
-    return 0
+    return 0 if damage is None else 1
 
 
 def _follow(args: argparse.Namespace, store: Store) -> int:

@@ -43,18 +43,27 @@ _ADVICE = {
 }
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_FORMAT}
 
+_SMALLEST = 512
+"""Bytes of the smallest page, so of the smallest database (sqlite.org/fileformat2.html)."""
 
-def explain(path: Path, error: sqlite3.Error, good: int = 0) -> JournalError:
-    """What ``error`` means for the store at ``path``, and what to do."""
+TROUBLE = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; the latter where damaged bytes are in the words of its message."""
+
+
+def explain(path: Path, error: Exception) -> JournalError:
+    """What ``error``, one of `TROUBLE`, means for the store at ``path``, and what to do."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _ADVICE:
         return JournalError(f"{path}: {_ADVICE[primary].format(error)}")
-    if primary is None or primary in _DAMAGE or isinstance(error, sqlite3.DataError):
-        return JournalDamaged(
-            f"{path}: damaged ({error}); restore it from a copy, or move it away to start anew", good)
-    # a missing table or column is damage as well: `connect` has made them all
-    return JournalDamaged(f"{path}: does not hold what it should ({error}); restore it from a copy", good)
+    if isinstance(error, UnicodeDecodeError):
+        what = "damaged (its tables are not as they were made)"
+    elif primary is None or primary in _DAMAGE or isinstance(error, sqlite3.DataError):
+        what = f"damaged ({error})"
+    else:  # a missing table or column is damage as well: `connect` has made them all
+        what = f"damaged: it does not hold what it should ({error})"
+    return JournalDamaged(f"{path}: {what}; restore it from a copy, or move it away to start anew (then no run of it"
+                          " can be gone on with: look at the hosts first)", 0)
 
 
 def prepare(path: Path) -> None:
@@ -68,8 +77,11 @@ def prepare(path: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(handle).st_mode & 0o077:
+            found = os.fstat(handle)
+            if found.st_mode & 0o077:
                 os.fchmod(handle, 0o600)
+            if 0 < found.st_size < _SMALLEST:  # SQLite would take it for a new one
+                raise explain(path, sqlite3.DatabaseError(f"it ends after {found.st_size} bytes"))
         finally:
             os.close(handle)
     except OSError as error:
@@ -83,7 +95,7 @@ def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
     """
     try:
         connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
+    except TROUBLE as error:
         raise explain(path, error) from None
     try:
         if writes:
@@ -92,7 +104,7 @@ def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
             _create(connection, path)
         else:
             connection.execute("PRAGMA query_only = ON")
-    except sqlite3.Error as error:
+    except TROUBLE as error:
         connection.close()
         raise explain(path, error) from None
     except JournalError:
@@ -130,7 +142,7 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
                 connection.execute("ROLLBACK")
     row = connection.execute("SELECT version FROM schema_version").fetchone()
     if row is None or not isinstance(row[0], int):
-        raise JournalDamaged(f"{path}: damaged (it does not say its version)", 0)
+        raise explain(path, sqlite3.DatabaseError("it does not say its version"))
     if row[0] > VERSION:
         raise JournalError(f"{path}: written by a later ultraplan (tables of version {row[0]}, this one knows"
                            f" {VERSION}); use that one")

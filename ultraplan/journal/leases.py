@@ -96,7 +96,8 @@ def release(db: sqlite3.Connection, lease: Lease) -> None:
 
 def holders(db: sqlite3.Connection) -> dict[str, str]:
     """Who holds a lease for each run."""
-    return dict(db.execute("SELECT run, holder FROM leases WHERE held ORDER BY epoch").fetchall())
+    rows = db.execute("SELECT run, holder FROM leases WHERE held ORDER BY epoch")
+    return {run: holder for run, holder in rows.fetchall() if isinstance(holder, str)}  # nothing else if damaged
 
 
 def held_for(db: sqlite3.Connection, run: str, at: Instant) -> Sequence[str]:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from ultraplan.journal import leases
 from ultraplan.journal.base import JournalDamaged, JournalError, Lease, Locked, RunInfo
 from ultraplan.journal.chain import digest, genesis, link, seal
-from ultraplan.journal.database import connect, explain, prepare
+from ultraplan.journal.database import TROUBLE, connect, explain, prepare
 from ultraplan.journal.events import Event, Record, RunClosed, RunOpened, TakenOver, decode, encode
 from ultraplan.journal.writer import Writer
+
+T = TypeVar("T")
 
 _PAGE = 1000  # records read at a time, so that no reader keeps the write-ahead log from being folded in
 
@@ -87,10 +89,10 @@ class SQLiteStore:
         if not rows:
             if not self._query("SELECT 1 FROM runs WHERE run = ?", run):
                 raise KeyError(run)
-            raise JournalDamaged(f"{self.path}: the bundle of run {run} is gone", 0)
+            raise self._bundle_damaged(run, "gone")
         bundle, start = rows[0]
         if not isinstance(bundle, bytes) or start != genesis(run, digest(bundle)):
-            raise JournalDamaged(f"{self.path}: the bundle of run {run} is not what was written", 0)
+            raise self._bundle_damaged(run, "not what was written")
         return bundle
 
     def append(self, run: str, events: Sequence[Event], lease: Lease | None = None) -> list[Record]:
@@ -102,7 +104,7 @@ class SQLiteStore:
                 leases.check(db, lease)
             head = self._head(db.execute("SELECT * FROM runs WHERE run = ?", (run,)).fetchall(), run)
             if not head.good:
-                raise JournalDamaged(f"{self.path}: the end of run {run} is not what was written", 0)
+                raise self._damaged(run, 0, f"{self.path}: the end of the run is not what was written")
             at, status, seq, last = self._clock().wall, head.status, head.records, head.head
             rows, records = [], []
             for event, payload in zip(events, payloads, strict=True):
@@ -129,7 +131,7 @@ class SQLiteStore:
         Raises `JournalDamaged`.
         """
         head = self._head(self._query("SELECT * FROM runs WHERE run = ?", run), run)
-        seq, last = after, head.genesis
+        seq, last, page = after, head.genesis, _PAGE
         try:
             if after > 0:
                 before = self._query("SELECT hash FROM records WHERE run = ? AND seq = ?", head.number, after)
@@ -137,20 +139,26 @@ class SQLiteStore:
                     return
                 last = before[0][0] if before else b""
             while seq < head.records:
-                rows = self._query(
-                    "SELECT seq, time, payload, hash FROM records WHERE run = ? AND seq > ? AND seq <= ?"
-                    " ORDER BY seq LIMIT ?", head.number, seq, head.records, _PAGE)
+                try:
+                    rows = self._query(
+                        "SELECT seq, time, payload, hash FROM records WHERE run = ? AND seq > ? AND seq <= ?"
+                        " ORDER BY seq LIMIT ?", head.number, seq, head.records, page)
+                except JournalError:
+                    if page == 1:
+                        raise
+                    page //= 2  # the records before the damage can still be read
+                    continue
                 for number, time, payload, hashed in rows:
                     if number != seq + 1 or hashed != link(last, number, time, payload):
-                        raise self._damaged(run, seq)
+                        raise ValueError("a link of the chain does not hold")
                     record = Record(number, time, decode(payload))
                     seq, last = number, hashed
                     yield record
                 if not rows:
-                    raise self._damaged(run, seq)
-        except JournalDamaged as error:
-            raise JournalDamaged(str(error), seq) from None
-        except (msgspec.DecodeError, UnicodeError, TypeError, struct.error):
+                    raise ValueError("the chain ends too early")
+        except JournalDamaged as error:  # the file's structure: SQLite cannot read on
+            raise self._damaged(run, seq, str(error)) from None
+        except (msgspec.DecodeError, ValueError, TypeError, struct.error):
             raise self._damaged(run, seq) from None
         if not head.good or (seq == head.records and last != head.head):
             raise self._damaged(run, seq)
@@ -162,18 +170,18 @@ class SQLiteStore:
         with self._reading:
             try:
                 holders = leases.holders(self._reader)
-            except sqlite3.Error as error:
+            except TROUBLE as error:
                 raise explain(self.path, error) from None
         return [self._info(_Head(*row[:9]), row[9:], holders) for row in rows]
 
     def find(self, prefix: str) -> str:
         """The run whose id starts with ``prefix``; see `Store.find`."""
         if prefix == "last":
-            rows = self._query("SELECT run FROM runs ORDER BY number DESC LIMIT 1")
+            rows = self._query("SELECT run FROM runs NOT INDEXED ORDER BY number DESC LIMIT 1")
             if not rows:
                 raise JournalError(f"{self.path}: there are no runs yet")
         else:
-            rows = self._query("SELECT run FROM runs WHERE substr(run, 1, length(?1)) = ?1"
+            rows = self._query("SELECT run FROM runs NOT INDEXED WHERE substr(run, 1, length(?1)) = ?1"
                                " ORDER BY run <> ?1, number DESC LIMIT 11", prefix)
             if not rows or not prefix:
                 raise JournalError(
@@ -185,18 +193,18 @@ class SQLiteStore:
 
     def acquire(self, names: Sequence[str], run: str, holder: str, ttl: float) -> Lease:
         """All of ``names`` or none; see `Store.acquire`."""
-        lease = self._writer.run(lambda db: leases.acquire(db, names, run, holder, ttl, self._clock()))
+        lease = self._leased(lambda db: leases.acquire(db, names, run, holder, ttl, self._clock()))
         if isinstance(lease, Locked):
             raise lease
         return lease
 
     def renew(self, lease: Lease) -> None:
         """Start its time anew; raises `LeaseLost`."""
-        self._writer.run(lambda db: leases.renew(db, lease, self._clock()))
+        self._leased(lambda db: leases.renew(db, lease, self._clock()))
 
     def release(self, lease: Lease) -> None:
         """Give the locks back; nothing happens where they are lost already."""
-        self._writer.run(lambda db: leases.release(db, lease))
+        self._leased(lambda db: leases.release(db, lease))
 
     def prune(self, run: str) -> None:
         """Remove a closed run; raises `JournalError` for one that is open, or that somebody is at work on."""
@@ -218,25 +226,39 @@ class SQLiteStore:
         with self._reading:
             self._reader.close()
 
+    def _leased(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """A job with leases, which carry no hash: what a column cannot hold is damage."""
+        try:
+            return self._writer.run(job)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise explain(self.path, sqlite3.DatabaseError(f"the locks: {error}")) from None
+
     def _query(self, text: str, *values: Any) -> list[Any]:
         with self._reading:
             try:
                 return self._reader.execute(text, values).fetchall()
             except sqlite3.ProgrammingError:
                 raise JournalError(f"{self.path}: the journal is closed") from None
-            except sqlite3.Error as error:
+            except TROUBLE as error:
                 raise explain(self.path, error) from None
 
     def _head(self, rows: list[Any], run: str) -> _Head:
+        if not rows and self._query("SELECT 1 FROM runs NOT INDEXED WHERE run = ?", run):
+            raise self._damaged(run, 0, f"{self.path}: an index is damaged")
         if not rows:
             raise JournalError(f"{self.path}: there is no run {run}; `ultraplan runs` lists them")
-        return _Head(*rows[0])
+        head = _Head(*rows[0])
+        if head.run != run:
+            raise self._damaged(run, 0, f"{self.path}: an index is damaged")
+        return head
 
     def _info(self, head: _Head, first: Sequence[Any], holders: dict[str, str]) -> RunInfo:
         time, payload, hashed = first
+        if not head.good:  # nothing in the row can be trusted, not even to be of its column's type
+            return RunInfo(str(head.run), "", 0.0, 0.0, "damaged", ())
         plan, opened, hosts, status = "", head.created, tuple[str, ...](), head.status
         try:
-            if not head.good or (head.records > 0 and hashed != link(head.genesis, 1, time, payload)):
+            if head.records > 0 and hashed != link(head.genesis, 1, time, payload):
                 raise ValueError
             event = decode(payload) if payload is not None else None
             if isinstance(event, RunOpened):
@@ -245,7 +267,15 @@ class SQLiteStore:
             status = "damaged"
         return RunInfo(head.run, plan, opened, head.changed, status, hosts, holders.get(head.run))
 
-    def _damaged(self, run: str, good: int) -> JournalDamaged:
+    def _damaged(self, run: str, good: int, why: str = "") -> JournalDamaged:
+        trusted = f"what comes before it can be trusted (`ultraplan runs show {run}` tells it)" if good else (
+            "nothing of it can be trusted")
         return JournalDamaged(
-            f"{self.path}: run {run} is damaged after record {good}; what comes before it can be trusted."
-            " Restore the file from a copy, or look at the hosts and `ultraplan resolve`", good)
+            f"{why or self.path}: run {run} is damaged after record {good}; {trusted}, and no effect will be built on"
+            " it. Restore the file from a copy; without one, look at the hosts: the receipts in runs/RUN of their state"
+            " folders tell what was begun", good)
+
+    def _bundle_damaged(self, run: str, how: str) -> JournalDamaged:
+        return JournalDamaged(
+            f"{self.path}: the bundle of run {run} is {how}, so nothing can go on with it; `ultraplan runs show {run}`"
+            " tells what is known of it. Restore the file from a copy", 0)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
 from ultraplan.journal.base import JournalError
+from ultraplan.journal.database import TROUBLE
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
@@ -25,7 +26,7 @@ class Writer:
     """
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], explain: Callable[[sqlite3.Error], JournalError],
+        self, connect: Callable[[], sqlite3.Connection], explain: Callable[[Exception], JournalError],
     ) -> None:
         self._connect = connect
         self._explain = explain
@@ -82,13 +83,13 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection, jobs: Sequence[tuple[Job, Future[Any]]]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             _fail(jobs, self._explain(error))
             return
         try:
             answers = [_attempt(connection, job) for job, _ in jobs]
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             _roll_back(connection)
             if len(jobs) == 1:
                 _fail(jobs, self._explain(error))
@@ -108,7 +109,7 @@ def _attempt(connection: sqlite3.Connection, job: Job) -> tuple[Any, Exception |
     connection.execute("SAVEPOINT job")
     try:
         answer: tuple[Any, Exception | None] = job(connection), None
-    except sqlite3.Error:
+    except TROUBLE:
         raise
     except Exception as refusal:  # noqa: BLE001 - it goes to the caller of `run`
         connection.execute("ROLLBACK TO job")

@@ -14,21 +14,24 @@ from ultraplan.journal.events import Intent, OpEvent, Record, RunClosed, RunOpen
 from ultraplan.secrets import shown
 
 
-def story(info: Mapping[str, Any], records: Sequence[Record]) -> dict[str, Any]:
-    """The run as data (``ultraplan/run``, version 1). ``info``: its row in the list of runs."""
+def story(info: Mapping[str, Any], records: Sequence[Record], damage: str | None = None) -> dict[str, Any]:
+    """The run as data (``ultraplan/run``, version 1). ``info``: its row in the list of runs. ``damage``: what is wrong
+    with the journal after ``records``, and what to do; then how the run ended is not told, because it is not known."""
     opened = next((record.event for record in records if isinstance(record.event, RunOpened)), None)
     closed = next((record.event for record in reversed(records) if isinstance(record.event, (RunClosed, TakenOver))),
                   None)
-    end = closed if isinstance(closed, RunClosed) else None
+    end = closed if isinstance(closed, RunClosed) and damage is None else None
+    if damage is not None:
+        info = {**info, "status": "damaged", "holder": None}
     told = summary(info["run"], end or RunClosed(status=info["status"]), records, info["hosts"])
     under_way = _under_way(records) if end is None else []
     return {
         **told, **info, "format": "ultraplan/run", "version": 1,
         "user": opened.user if opened else "", "program": opened.version if opened else "",
         "digests": dict(opened.digests) if opened else {},
-        "under_way": under_way, "timeline": _timeline(records),
-        "next": next_commands(info["run"], info["status"], told["in_doubt"],
-                              alive=(info["holder"] or {}).get("alive")),
+        "under_way": under_way, "timeline": _timeline(records), "damage": damage, "trusted": len(records),
+        "next": [] if damage is not None else next_commands(info["run"], info["status"], told["in_doubt"],
+                                                            alive=(info["holder"] or {}).get("alive")),
     }
 
 
@@ -39,6 +42,9 @@ def story_text(told: Mapping[str, Any], *, color: bool) -> str:
             f"opened {_date(told['opened'])} UTC by {told['user'] or 'somebody'} (ultraplan {told['program']}) on "
             f"{counted(len(hosts), 'host')}: {some(hosts, 8)}",
             f"{_standing(told)}: {told['counts_text']}, {lasting(told['seconds'])}"]
+    if told["damage"] is not None:
+        rows.append(paint(f"the journal is damaged: only its first {counted(told['trusted'], 'record')} can be "
+                          "trusted, and only those are told here", "red", color))
     if told["cause"]:
         rows.append(paint(f"cause: {told['cause']}", "red", color))
     rows += ["", "what happened (UTC)"]
@@ -56,7 +62,10 @@ def story_text(told: Mapping[str, Any], *, color: bool) -> str:
                           f"since {_clock(one['since'])})", "cyan", color))
     rows += [paint(f"in doubt: {one['step']} on {one['host']}: {one['why']}", "red", color)
              for one in told["in_doubt"]]
-    rows += ["", "what to type next", *(f"  {command}" for command in told["next"])]
+    if told["damage"] is not None:
+        rows += ["", "what to do", f"  {told['damage']}"]
+    else:
+        rows += ["", "what to type next", *(f"  {command}" for command in told["next"])]
     return shown("\n".join(visible(row) if "\x1b[" not in row else row for row in rows))
 
 
