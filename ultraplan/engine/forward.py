@@ -11,7 +11,7 @@ from ultraplan.engine.hosts import Fenced, HostSession, Unusable
 from ultraplan.engine.operations import Result
 from ultraplan.engine.plan import fingerprint
 from ultraplan.engine.recover import Ended, Recovery
-from ultraplan.engine.resolve import Resolved, mistake, undo_step
+from ultraplan.engine.resolve import Resolved, missing, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped
 from ultraplan.engine.states import OpState
 from ultraplan.graph.model import Node
@@ -141,6 +141,8 @@ class _Operation:
                 return
             if change.forward is None:
                 raise StepFailed(f"{step.name} knows what is left to do ({change.summary}) but not how")
+            if state.lacks:
+                raise StepFailed(missing(state.lacks[0]))
             self._hold_promise(state)
             self.run.check_may_effect(self.key, "forward")
             attempt = self._announce(resolved, state, change, session)

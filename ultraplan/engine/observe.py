@@ -13,9 +13,9 @@ from typing import Any
 
 from ultraplan.engine.fleet import Fleet
 from ultraplan.engine.operations import Result
-from ultraplan.engine.overlay import Overlay
+from ultraplan.engine.overlay import Doubts, Overlay
 from ultraplan.engine.plan import Action, Certainty, Plan, Prediction, fingerprint
-from ultraplan.engine.resolve import Resolved, Resolver, Unfit, mistake
+from ultraplan.engine.resolve import Resolved, Resolver, Unfit, missing, mistake
 from ultraplan.engine.scope import Scope
 from ultraplan.graph.model import Graph, Node
 from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue
@@ -111,13 +111,13 @@ class Observer:
             prediction = Prediction(node=node.id, host=host, action=Action.UNDECIDED, because=because,
                                     certainty=Certainty.CONDITIONAL, way_back=_declared(node))
             result = Result(unknown, unknown, unknown)
-            self._overlay.anything(node.id, host)
+            self._may_change(node, host)
         except TransportError as error:
-            prediction = self._impossible(node, host, f"{error}", ())
+            prediction = self._impossible(node, host, f"{error}", Doubts())
             result = Result("failed", False)
         except Exception as error:  # noqa: BLE001 - a step type of another package: one mistake must not hide the rest
             known = isinstance(error, (StepFailed, ExpressionError))
-            doubt = () if isinstance(error, Unfit) else self._overlay.doubts(host, ())
+            doubt = Doubts() if isinstance(error, Unfit) else self._overlay.doubts(host, ())
             why = str(error) if known else mistake(node.step.type, error)
             prediction = self._impossible(node, host, why, doubt)
             unknown = Unknown(node.id)
@@ -150,13 +150,26 @@ class Observer:
             if not doubts:
                 raise
             change = Change(summary=f"cannot be said yet: {error}")
-            state = State()
+            state = State({"kind": "not known"})
+        because = f"unless changed by {doubts}" if doubts and state.facts else ""  # what looked at nothing stays so
         if expected is not None:
-            others = [f", {name} permitting" for name in doubts if name != expected[1]]
-            because = f"after {expected[1]}{''.join(others)}"
-            return self._of_change(node, host, resolved, state, change, touched, because)
-        because = f"unless changed by {', '.join(doubts)}" if doubts else ""
+            others = doubts.without(expected[1])
+            because = f"after {expected[1]}{f', {others} permitting' if others else ''}"
+        elif change is not None and not doubts:
+            because = self._hopes(host, state)
         return self._of_change(node, host, resolved, state, change, touched, because)
+
+    def _hopes(self, host: str, state: State) -> str:
+        """Which earlier steps have to make what the change needs; empty where they surely do. Raises `StepFailed`
+        where none does."""
+        hopes = []
+        for folder in state.lacks:
+            maker = self._overlay.maker(host, folder)
+            if maker is None:
+                raise StepFailed(missing(folder))
+            if not maker[1]:
+                hopes.append(f"if {maker[0]} makes {folder}")
+        return ", ".join(hopes)
 
     def _of_change(self, node: Node, host: str, resolved: Resolved, state: State, change: Change | None,
                    touched: tuple[str, ...], because: str) -> tuple[Prediction, Result]:
@@ -174,7 +187,8 @@ class Observer:
         if opaque:
             self._overlay.anything(node.id, host)
         else:
-            self._overlay.change(node.id, host, resolved.type.name, touched, change)
+            self._overlay.change(node.id, host, resolved.type.name, touched, change.touches or touched, change.after,
+                                 sure=not because)
         hidden = node.step.no_log
         prediction = Prediction(
             node=node.id, host=host, action=Action.RUN if opaque else Action.CHANGE, certainty=certainty,
@@ -223,10 +237,22 @@ class Observer:
     def _outputs_now(self, resolved: Resolved, state: State) -> Mapping[str, Any]:
         return resolved.on_host.outputs(resolved.params, state, None) if resolved.on_host is not None else {}
 
-    def _impossible(self, node: Node, host: str, why: str, doubts: tuple[str, ...]) -> Prediction:
+    def _impossible(self, node: Node, host: str, why: str, doubts: Doubts) -> Prediction:
         return Prediction(node=node.id, host=host, action=Action.UNDECIDED if doubts else Action.IMPOSSIBLE,
                           certainty=Certainty.CONDITIONAL if doubts else Certainty.KNOWN, summary=why,
-                          because=f"unless changed by {', '.join(doubts)}" if doubts else "", way_back=_declared(node))
+                          because=f"unless changed by {doubts}" if doubts else "", way_back=_declared(node))
+
+    def _may_change(self, node: Node, host: str) -> None:
+        """``node`` is undecided: what it can reach is in doubt for later steps."""
+        names = self._scope.names(node, self._fleet.host(host))
+        try:
+            reach = self._resolver.reach(node, names)
+        except Exception:  # noqa: BLE001 - a step type of another package: where it cannot say, it reaches anything
+            reach = None
+        if reach is None:
+            self._overlay.anything(node.id, host)
+        else:
+            self._overlay.change(node.id, host, node.step.type, reach, reach, None, sure=False)
 
     def _sets_facts(self, node: Node) -> bool:
         return self._fleet.registry[node.step.type].sets_facts

@@ -13,7 +13,7 @@ from ultraplan.engine.sources import SourceMissing, Sources
 from ultraplan.graph.model import Node
 from ultraplan.inventory.model import Host
 from ultraplan.language.document import Step
-from ultraplan.language.expressions import ExpressionError, render, render_text, truth
+from ultraplan.language.expressions import ExpressionError, UnknownValue, render, render_text, truth
 from ultraplan.shell import Account
 from ultraplan.steps.base import ControllerStep, HostStep, StepFailed, StepType, WayBack
 from ultraplan.steps.params import BadParams, SourceFile, TemplateFile, build
@@ -110,6 +110,23 @@ class Resolver:
         return Resolved(step=what, type=kind, params=params, stored=stored, base=base,
                         account=self.account(what, host.name), environment=environment,
                         way_back=self._way_back(kind, what))
+
+    def reach(self, node: Node, names: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """What ``node`` can change at most, as far as its parameters are known; None: anything."""
+        step = node.step
+        kind = self._registry[step.type]
+        if self._way_back(kind, step) == WayBack.READ_ONLY:
+            return ()
+        raw = step.params
+        if not isinstance(raw, Mapping):
+            raw = {} if kind.shorthand is None else {kind.shorthand: raw}
+        known: dict[str, Any] = {}
+        for name, value in raw.items():
+            try:
+                known[name] = render(value, names)
+            except (UnknownValue, ExpressionError):
+                continue
+        return kind.reach(known)
 
     def again(self, node: Node, host: Host, step: Step, stored: Any, environment: Mapping[str, str]) -> Resolved:
         """What `resolve` gave, from the parameters that the journal kept; raises `StepFailed`."""
@@ -216,6 +233,11 @@ def undo_step(step: Step, undo: Step) -> Step:
     return dataclasses.replace(undo, become=step.become if undo.become is None else undo.become,
                                environment={**step.environment, **undo.environment},
                                vars={**step.vars, **undo.vars})
+
+
+def missing(folder: str) -> str:
+    """What is said where something is to be put into a folder that is not there (`State.lacks`)."""
+    return f"the folder {folder} does not exist; add a `directory` step before this one"
 
 
 def mistake(kind: str, error: Exception) -> str:

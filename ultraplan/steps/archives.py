@@ -15,9 +15,9 @@ from ultraplan.shell import Program, Reply, join, quote
 from ultraplan.steps import treechange
 from ultraplan.steps.base import Change, FieldDiff, HostStep, State, StepFailed
 from ultraplan.steps.listings import Listing
-from ultraplan.steps.manifests import Patterns, look, read, root_of, storable
+from ultraplan.steps.manifests import Patterns, lacks, look, read, root_of, storable
 from ultraplan.steps.params import AbsolutePath, Mode, SourceFile
-from ultraplan.steps.pathstate import Group, Owner, size_text, slash_mistake, tidy
+from ultraplan.steps.pathstate import Group, Owner, folder_of, reach_of, size_text, slash_mistake, tidy
 from ultraplan.steps.tarballs import FORMATS, format_of, of_archive
 from ultraplan.steps.treechange import Wish, known_accounts
 from ultraplan.steps.trees import summed
@@ -65,6 +65,9 @@ class ArchiveStep(HostStep[ArchiveParams]):
     def resources(self, params: ArchiveParams) -> tuple[str, ...]:
         return (*(f"tree:{tidy(path)}" for path in _paths(params)), f"path:{tidy(params.dest)}")
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        return reach_of(known, "dest")
+
     def probe(self, params: ArchiveParams) -> Program:
         every = "1" if params.force else ""
         return Program(f"up_tar_about {join([root_of(params.dest), _format(params.dest), every, *_paths(params)])}\n")
@@ -77,7 +80,7 @@ class ArchiveStep(HostStep[ArchiveParams]):
         if told["kind"] == "file":
             facts |= {"mode": f"{int(told['mode'], 8):04o}", "size": int(told["size"]), "sha256": told["sha256"],
                       "entries": int(told.get("entries", 0)), "older": "older" in told}
-        return State(facts)
+        return State(facts, lacks=(folder_of(root_of(params.dest)),) if "orphan" in told else ())
 
     def decide(self, params: ArchiveParams, state: State) -> Change | None:
         dest, facts = root_of(params.dest), state.facts
@@ -205,6 +208,9 @@ class UnarchiveStep(HostStep[UnarchiveParams]):
         archive = () if params.src is None else (f"path:{tidy(params.src)}",)
         return (*archive, f"tree:{tidy(params.dest)}")
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        return reach_of(known, "dest", "tree")
+
     def probe(self, params: UnarchiveParams) -> Program:
         dest = root_of(params.dest)
         if params.source is not None:
@@ -225,13 +231,13 @@ class UnarchiveStep(HostStep[UnarchiveParams]):
         if params.source is not None:
             wish = _wish(params)
             found, owners = read(reply, wish.root, wish.owner, wish.group)
-            return State(wish.facts(found), {"found": found, "owners": owners})
+            return State(wish.facts(found), {"found": found, "owners": owners}, lacks(reply, wish.root))
         listing = Listing.read(reply, params.src or "", params.strip)
         facts: dict[str, Any] = {"dest": listing.dest, "archive": listing.present}
         if listing.present:
             facts |= {"members": listing.digest, "differs": [storable(name) for name in listing.differs],
                       "extra": [storable(name) for name in listing.extra]}
-        return State(facts, {"listing": listing})
+        return State(facts, {"listing": listing}, (folder_of(root_of(params.dest)),) if listing.orphan else ())
 
     def decide(self, params: UnarchiveParams, state: State) -> Change | None:
         if state.facts.get("created"):

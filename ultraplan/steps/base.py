@@ -34,10 +34,12 @@ class StepFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class State:
     """What was observed. ``facts`` is JSON, says all that the step compares, and is what fingerprints are taken of.
-    ``detail`` (a file's text, for diffs) is neither compared nor stored."""
+    ``detail`` (a file's text, for diffs) is neither compared nor stored. ``lacks``: folders (absolute paths) that are
+    not there and without which nothing can be changed; in a preview an earlier step may make them."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,11 @@ class StepType(ABC, Generic[P]):
     def resources(self, params: P) -> tuple[str, ...]:
         """What it reads or changes: ``path:/etc/x``, ``tree:/srv/app`` (all below it, too), ``service:nginx``."""
         return ()
+
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """What it can change at most, as `resources` says it, judged by those of its parameters (rendered, by name)
+        whose values are known before earlier steps ran; None: anything."""
+        return None
 
 
 class HostStep(StepType[P]):

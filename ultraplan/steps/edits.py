@@ -19,7 +19,7 @@ from ultraplan.steps.base import Change, Diff, FieldDiff, HostStep, State, StepF
 from ultraplan.steps.content import Content, replace, set_access, shown_text
 from ultraplan.steps.folders import Mistakes
 from ultraplan.steps.params import AbsolutePath, Mode
-from ultraplan.steps.pathstate import Group, Look, Owner, access, ask_accounts, size_text, slash_mistake, tidy
+from ultraplan.steps.pathstate import Group, Look, Owner, access, ask_accounts, reach_of, size_text, slash_mistake, tidy
 from ultraplan.steps.textedit import Place, bare, drop_lines, put_block, put_line, split
 
 EDIT_LIMIT = 1024 * 1024
@@ -80,6 +80,10 @@ class EditStep(HostStep[E]):
         """The path."""
         return (f"path:{tidy(params.path)}",)
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The path."""
+        return reach_of(known)
+
     def probe(self, params: E) -> Program:
         """The whole text; and where lines with secrets stand already, so that these never come to the controller."""
         at, text = quote(tidy(params.path)), ask_accounts(params.owner, params.group)
@@ -110,7 +114,7 @@ class EditStep(HostStep[E]):
             detail["text"] = text
             if not look.same:  # a digest that depends on a secret never leaves the host
                 detail["digest"] = hashlib.sha256(look.rest).hexdigest()
-        return State(facts, detail)
+        return State(facts, detail, look.lacks(params.path))
 
     def decide(self, params: E, state: State) -> Change | None:
         """Nothing, a new mode or owner, or the whole text written anew."""

@@ -58,6 +58,9 @@ class FetchStep(ControllerStep[FetchParams]):
     def resources(self, params: FetchParams) -> tuple[str, ...]:
         return (f"tree:{tidy(params.path)}",)
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        return ()  # nothing on the host
+
     def observe(self, params: FetchParams, context: Context) -> State:
         remote, local = _remote(params, context), _local(params, context)
         if local.is_symlink():

@@ -20,6 +20,7 @@ from ultraplan.steps.pathstate import (
     Owner,
     access,
     ask_accounts,
+    reach_of,
     size_text,
     slash_mistake,
     tidy,
@@ -78,6 +79,10 @@ class FileStep(HostStep[FileParams]):
         """The path."""
         return (f"path:{tidy(params.path)}",)
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The path."""
+        return reach_of(known)
+
     def probe(self, params: FileParams) -> Program:
         """One look; content with secrets is compared on the host."""
         content = _content(params)
@@ -100,7 +105,7 @@ class FileStep(HostStep[FileParams]):
             raw = look.rest if "content" in look.fields else None
             facts |= content_facts(raw, look.fields, content.secret)
             detail["content"] = raw
-        return State(facts, detail)
+        return State(facts, detail, look.lacks(params.path))
 
     def decide(self, params: FileParams, state: State) -> Change | None:
         """Nothing, a new mode or owner, or the content written anew."""

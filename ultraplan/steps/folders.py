@@ -21,6 +21,7 @@ from ultraplan.steps.pathstate import (
     Owner,
     access,
     ask_accounts,
+    reach_of,
     size_text,
     slash_mistake,
     target_text,
@@ -66,6 +67,10 @@ class DirectoryStep(HostStep[DirectoryParams]):
         """The path."""
         return (f"path:{tidy(params.path)}",)
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The path."""
+        return reach_of(known)
+
     def probe(self, params: DirectoryParams) -> Program:
         """One look, without content."""
         return Program(f"{ask_accounts(params.owner, params.group)}up_look {quote(tidy(params.path))} -1\n")
@@ -73,7 +78,8 @@ class DirectoryStep(HostStep[DirectoryParams]):
     def observe(self, params: DirectoryParams, reply: Reply) -> State:
         """Kind, mode and owner."""
         look = Look.read(reply, params.path)
-        return State(look.facts(), {"wanted": look.wanted, "account": look.account})
+        return State(look.facts(), {"wanted": look.wanted, "account": look.account},
+                     () if params.parents else look.lacks(params.path))
 
     def decide(self, params: DirectoryParams, state: State) -> Change | None:
         """Nothing, a new mode or owner, or a new folder."""
@@ -141,6 +147,10 @@ class LinkStep(HostStep[LinkParams]):
         """The path, and a hard link's target."""
         return (f"path:{tidy(params.path)}", *([f"path:{tidy(params.target)}"] if params.hard else []))
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The path."""
+        return reach_of(known)
+
     def probe(self, params: LinkParams) -> Program:
         """One look; for a hard link, whether both are one file."""
         at, text = quote(tidy(params.path)), ""
@@ -154,7 +164,7 @@ class LinkStep(HostStep[LinkParams]):
         facts = {key: value for key, value in look.facts().items() if key in ("kind", "target")}
         if params.hard:
             facts["same"] = "one" in look.fields
-        return State(facts)
+        return State(facts, lacks=look.lacks(params.path))
 
     def decide(self, params: LinkParams, state: State) -> Change | None:
         """Nothing, or the link made anew."""
@@ -224,6 +234,10 @@ class AbsentStep(HostStep[AbsentParams]):
     def resources(self, params: AbsentParams) -> tuple[str, ...]:
         """The path."""
         return (f"{'tree' if params.recursive else 'path'}:{tidy(params.path)}",)
+
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """The path and all below it."""
+        return reach_of(known, sort="tree")
 
     def probe(self, params: AbsentParams) -> Program:
         """One look, with the content of a small file."""

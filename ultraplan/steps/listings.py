@@ -36,9 +36,10 @@ class Member:
 class Listing:
     """An archive and a folder.
 
-    ``dest``: absent, folder (``access``: its mode and numeric owner), link or other. ``present``: whether the archive
-    is there. ``differs``: names that the folder does not have, or has otherwise. ``extra``: what only the folder has
-    (where that was asked). ``stripped``: whether tar itself took something off the names.
+    ``dest``: absent, folder (``access``: its mode and numeric owner), link or other. ``orphan``: whether there is not
+    even the folder to put it in. ``present``: whether the archive is there. ``differs``: names that the folder does not
+    have, or has otherwise. ``extra``: what only the folder has (where that was asked). ``stripped``: whether tar itself
+    took something off the names.
     """
 
     dest: str
@@ -51,6 +52,7 @@ class Listing:
     strip: int
     digest: str
     access: str | None
+    orphan: bool
 
     @classmethod
     def read(cls, reply: Reply, src: str, strip: int) -> Listing:
@@ -75,7 +77,7 @@ class Listing:
         return cls(
             told.get("dest", "absent"), told.get("archive") != "absent", members, tuple(differs), tuple(sorted(extra)),
             b"emoving leading" in reply.stderr, src, strip, hashlib.sha256(lines).hexdigest(),
-            _access(told.get("access")))
+            _access(told.get("access")), "orphan" in told)
 
     def refuse(self, outside_links: bool) -> None:
         """Raises `StepFailed` for what is never unpacked."""

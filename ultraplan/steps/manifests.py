@@ -22,7 +22,7 @@ from msgspec import Meta
 from ultraplan.secrets import neutral
 from ultraplan.shell import Program, Reply, join, plain, quote
 from ultraplan.steps.base import StepFailed
-from ultraplan.steps.pathstate import size_text, tidy
+from ultraplan.steps.pathstate import folder_of, size_text, tidy
 
 _CHUNK = 32 * 1024
 """Bytes of names in one call of the host's library; argument lists have limits."""
@@ -156,14 +156,14 @@ def contents(root: str) -> Program:
     """A program that tells about all that is at and below ``root``, digests and targets included; for `read`."""
     folder, _, base = root.rpartition("/")
     name = quote(f".//{base}")
-    return Program(f"cd {quote(folder or '/')} 2>/dev/null || exit 0\nup_tree_all {name} && up_tree_contents {name}\n")
+    return Program(f"{_enter(folder)}\nup_tree_all {name} && up_tree_contents {name}\n")
 
 
 def look(root: str, names: Iterable[str], *, everything: bool) -> Program:
     """A program that tells about ``names`` below ``root`` (tidy, absolute), with ``everything`` also what else is
     there; `read` understands it."""
     folder, _, base = root.rpartition("/")
-    lines = [f"cd {quote(folder or '/')} 2>/dev/null || exit 0"]
+    lines = [_enter(folder)]
     if everything:
         lines.append(f"up_tree_all {quote(f'.//{base}')} || exit")
     chunk: list[str] = []
@@ -180,6 +180,16 @@ def look(root: str, names: Iterable[str], *, everything: bool) -> Program:
     return Program("\n".join(lines) + "\n")
 
 
+def _enter(folder: str) -> str:
+    return f"cd {quote(folder or '/')} 2>/dev/null || {{ printf '{_ORPHAN}'; exit 0; }}"
+
+
+def lacks(reply: Reply, root: str) -> tuple[str, ...]:
+    """`State.lacks` after `look`: the folder that ``root`` is in, where that is not there."""
+    return (folder_of(root),) if reply.stdout == _ORPHAN.encode() else ()
+
+
+_ORPHAN = "//orphan"
 _SECTION = re.compile(rb"(?:^|\n)//(stat|sum|link)\n")
 _STAT = re.compile(rb"(?:^|\n)([0-9a-f]+) (\d+) (\d+) (\d+) ([^\n/]*)//([^\n/]*)//\.//")
 _SUM = re.compile(rb"(?:^|\n)(\\?)([0-9a-f]{64})  \.//")

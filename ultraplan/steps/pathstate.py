@@ -30,6 +30,17 @@ def tidy(path: str) -> str:
     return "/" + "/".join(parts)
 
 
+def reach_of(known: Mapping[str, Any], name: str = "path", sort: str = "path") -> tuple[str, ...] | None:
+    """`StepType.reach` of a step that changes the path, or tree, that its parameter ``name`` says."""
+    path = known.get(name)
+    return (f"{sort}:{tidy(path)}",) if isinstance(path, str) else None
+
+
+def folder_of(path: str) -> str:
+    """The folder that a tidy, absolute path is in."""
+    return path.rpartition("/")[0] or "/"
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What a probe printed: the fields, and the bytes after the empty line (a file's content or a link's target)."""
@@ -56,6 +67,10 @@ class Look:
             else:
                 fields[name] = value
         return cls(fields, rest, same)
+
+    def lacks(self, path: str) -> tuple[str, ...]:
+        """`State.lacks` of a step that puts something at ``path``: the folder it is in, where that is not there."""
+        return (folder_of(tidy(path)),) if "orphan" in self.fields else ()
 
     @property
     def kind(self) -> str:

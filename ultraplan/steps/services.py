@@ -134,6 +134,10 @@ class Service(HostStep[ServiceParams]):
         unit = params.name if "." in params.name else f"{params.name}.service"
         return (mine, *(f"path:{folder}/{unit}" for folder in _UNIT_FOLDERS))
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        name = known.get("name")
+        return (f"service:{name}",) if isinstance(name, str) else None
+
     def probe(self, params: ServiceParams) -> Program:
         if params.by_pidfile:
             return Program(f"up_sv_probe {quote(params.pid_path)}")

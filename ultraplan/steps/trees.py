@@ -13,9 +13,9 @@ from ultraplan.shell import Program, Reply
 from ultraplan.steps import treechange
 from ultraplan.steps.base import Change, HostStep, State
 from ultraplan.steps.fetching import FetchStep
-from ultraplan.steps.manifests import Entry, Patterns, look, of_folder, read, root_of
+from ultraplan.steps.manifests import Entry, Patterns, lacks, look, of_folder, read, root_of
 from ultraplan.steps.params import AbsolutePath, Mode, SourceFile
-from ultraplan.steps.pathstate import Group, Owner, slash_mistake, tidy
+from ultraplan.steps.pathstate import Group, Owner, reach_of, slash_mistake, tidy
 from ultraplan.steps.treechange import Wish
 
 
@@ -62,6 +62,9 @@ class CopyStep(HostStep[CopyParams]):
     def resources(self, params: CopyParams) -> tuple[str, ...]:
         return (f"tree:{tidy(params.path)}",)
 
+    def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
+        return reach_of(known, sort="tree")
+
     def probe(self, params: CopyParams) -> Program:
         wish = _wish(params)
         return look(wish.root, wish.tree, everything=wish.delete)
@@ -69,7 +72,7 @@ class CopyStep(HostStep[CopyParams]):
     def observe(self, params: CopyParams, reply: Reply) -> State:
         wish = _wish(params)
         found, owners = read(reply, wish.root, wish.owner, wish.group)
-        return State(wish.facts(found), {"found": found, "owners": owners})
+        return State(wish.facts(found), {"found": found, "owners": owners}, lacks(reply, wish.root))
 
     def decide(self, params: CopyParams, state: State) -> Change | None:
         change = treechange.decide(_wish(params), state.detail["found"], state.detail["owners"])

@@ -85,6 +85,7 @@ up_look_missing() {
     [ -n "$up_above" ] || break
   done
   printf 'mode=absent\n'
+  [ -d "${1%/*}/" ] || printf 'orphan=1\n'
   printf '%s\n' "uid=$(id -u)" "owner=$(id -un 2>/dev/null)"
   if [ -g "${1%/*}/" ]; then
     up_stat "${1%/*}/." | while IFS= read -r up_line; do

@@ -38,7 +38,7 @@ up_tar_count() {
 up_tar_look() {
   if [ -L "$3" ]; then echo dest=link; elif [ -d "$3" ]; then stat -c 'dest=folder
 access=0%a %u:%g' "$3"; elif [ -e "$3" ]; then echo dest=other
-  else echo dest=absent; fi
+  else echo dest=absent; [ -d "${3%/*}/" ] || echo orphan=1; fi
   if [ ! -f "$1" ]; then echo archive=absent; return; fi
   up_tar_sound "$1" "$2"
   if up_tar_gnu; then echo tar=gnu; else echo tar=plain; fi
@@ -237,7 +237,11 @@ up_tar_about() {
   up_file=$1 up_format=$2 up_all=$3
   shift 3
   if [ -L "$up_file" ] || { [ -e "$up_file" ] && [ ! -f "$up_file" ]; }; then echo kind=other; return; fi
-  if [ ! -e "$up_file" ]; then echo kind=absent; return; fi
+  if [ ! -e "$up_file" ]; then
+    echo kind=absent
+    [ -d "${up_file%/*}/" ] || echo orphan=1
+    return
+  fi
   echo kind=file
   up_found=$(stat -c 'size=%s
 mode=%a' -- "$up_file") && up_sum=$(up_sha256 <"$up_file") || return
