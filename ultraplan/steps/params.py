@@ -147,6 +147,7 @@ def plain_schema(step: StepType[Any]) -> dict[str, Any]:
     return found
 
 
+@cache
 def file_fields(step: StepType[Any]) -> tuple[str, ...]:
     """The parameters that name a file or folder beside the plan."""
     if not dataclasses.is_dataclass(step.Params):
