@@ -25,8 +25,9 @@ from ultraplan.engine.settings import Settings
 from ultraplan.engine.shape import shape_of
 from ultraplan.engine.states import UNDER_WAY, OpState
 from ultraplan.engine.telling import InOrder, Listener
+from ultraplan.engine.undoing import Foreseen, Foresight
 from ultraplan.inventory.references import references_in
-from ultraplan.journal.base import Lease, Store
+from ultraplan.journal.base import JournalDamaged, Lease, Store
 from ultraplan.journal.events import (
     Answered,
     AnyEvent,
@@ -62,8 +63,7 @@ class Watch:
 
 def preview(job: Job, progress: Callable[[str, str | None], None] = lambda host, trouble: None) -> Plan:
     """Look at the hosts and predict. Changes nothing. Host troubles are in `Plan.unreachable`."""
-    know_secrets(job.secrets, job.graph.document.references | job.graph.references
-                 | references_in(job.graph.inventory))
+    _know_its_secrets(job)
     plan = Observer(job.graph, job.fleet, job.resolver, job.scope, progress).observe(job.name.id, time.time())
     return dataclasses.replace(plan, digests=digests(job))
 
@@ -105,6 +105,20 @@ def resume(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunCl
     return _go_on(run_id, settings, store, watch, "resume")
 
 
+def foresee_rollback(run_id: str, settings: Settings, store: Store) -> Foreseen:
+    """What `rollback` would do to a run, from its journal and from looking at its hosts. Changes nothing, takes no lock.
+    Raises `NotPossible`, `JournalError`."""
+    job, _ = bundle.unpack(store.bundle(run_id), settings)
+    try:
+        _know_its_secrets(job)
+        conductor = Conductor(shape_of(job.graph))
+        foresight = Foresight(job, conductor, store.read(run_id))
+        _check_possible(conductor, "rollback")
+        return foresight.foresee()
+    finally:
+        job.close()
+
+
 def rollback(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
     """Undo a run: one that was interrupted, or one that is finished."""
     return _go_on(run_id, settings, store, watch, "rollback")
@@ -115,7 +129,11 @@ def prune(run_id: str, settings: Settings, store: Store) -> list[str]:
     from hosts, a line each; the journal is kept then, so that it can be tried again. Raises `JournalError`."""
     if next((one.status for one in store.runs() if one.run == run_id), "open") == "open":
         raise NotPossible("this run is open; resume or roll it back first")
-    job, _ = bundle.unpack(store.bundle(run_id), settings)
+    try:
+        packed = store.bundle(run_id)
+    except JournalDamaged as error:
+        return [f"its hosts, which are not known: {error}"]
+    job, _ = bundle.unpack(packed, settings)
     left = []
     try:
         for host in job.graph.hosts:
@@ -172,7 +190,7 @@ def answer(run_id: str, yes: bool, store: Store, step: str | None = None) -> Ask
 def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: str) -> RunClosed:
     job, promises = bundle.unpack(store.bundle(run_id), settings)
     try:
-        know_secrets(job.secrets, job.graph.references | references_in(job.graph.inventory))
+        _know_its_secrets(job)
         lease = store.acquire(_locks(job), run_id, holder(), LEASE_SECONDS)
         try:
             run = _run(job, store, lease, promises, watch, quiet=True)
@@ -237,6 +255,11 @@ def _tidy(run: Run, closed: RunClosed) -> None:
             session.clean(run.here, keep_way_back=closed.status != "rolled_back")
         except TransportError:
             continue
+
+
+def _know_its_secrets(job: Job) -> None:
+    graph = job.graph
+    know_secrets(job.secrets, graph.document.references | graph.references | references_in(graph.inventory))
 
 
 def _locks(job: Job) -> list[str]:
