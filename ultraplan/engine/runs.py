@@ -25,7 +25,6 @@ from ultraplan.engine.settings import Settings
 from ultraplan.engine.shape import shape_of
 from ultraplan.engine.states import UNDER_WAY, OpState
 from ultraplan.engine.telling import InOrder, Listener
-from ultraplan.engine.undoing import Foreseen, Foresight
 from ultraplan.inventory.references import references_in
 from ultraplan.journal.base import JournalDamaged, Lease, Store
 from ultraplan.journal.events import (
@@ -63,7 +62,8 @@ class Watch:
 
 def preview(job: Job, progress: Callable[[str, str | None], None] = lambda host, trouble: None) -> Plan:
     """Look at the hosts and predict. Changes nothing. Host troubles are in `Plan.unreachable`."""
-    _know_its_secrets(job)
+    know_secrets(job.secrets, job.graph.document.references | job.graph.references
+                 | references_in(job.graph.inventory))
     plan = Observer(job.graph, job.fleet, job.resolver, job.scope, progress).observe(job.name.id, time.time())
     return dataclasses.replace(plan, digests=digests(job))
 
@@ -103,20 +103,6 @@ def promised(plan: Plan) -> dict[Key, str]:
 def resume(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
     """Go on with a run that was interrupted, paused or killed, forward or backward as it was going."""
     return _go_on(run_id, settings, store, watch, "resume")
-
-
-def foresee_rollback(run_id: str, settings: Settings, store: Store) -> Foreseen:
-    """What `rollback` would do to a run, from its journal and from looking at its hosts. Changes nothing, takes no lock.
-    Raises `NotPossible`, `JournalError`."""
-    job, _ = bundle.unpack(store.bundle(run_id), settings)
-    try:
-        _know_its_secrets(job)
-        conductor = Conductor(shape_of(job.graph))
-        foresight = Foresight(job, conductor, store.read(run_id))
-        _check_possible(conductor, "rollback")
-        return foresight.foresee()
-    finally:
-        job.close()
 
 
 def rollback(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
@@ -190,7 +176,7 @@ def answer(run_id: str, yes: bool, store: Store, step: str | None = None) -> Ask
 def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: str) -> RunClosed:
     job, promises = bundle.unpack(store.bundle(run_id), settings)
     try:
-        _know_its_secrets(job)
+        know_secrets(job.secrets, job.graph.references | references_in(job.graph.inventory))
         lease = store.acquire(_locks(job), run_id, holder(), LEASE_SECONDS)
         try:
             run = _run(job, store, lease, promises, watch, quiet=True)
@@ -255,11 +241,6 @@ def _tidy(run: Run, closed: RunClosed) -> None:
             session.clean(run.here, keep_way_back=closed.status != "rolled_back")
         except TransportError:
             continue
-
-
-def _know_its_secrets(job: Job) -> None:
-    graph = job.graph
-    know_secrets(job.secrets, graph.document.references | graph.references | references_in(graph.inventory))
 
 
 def _locks(job: Job) -> list[str]:
