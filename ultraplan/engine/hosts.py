@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
-from ultraplan.shell import Account, Program, Reply, Upload, join, quote
+from ultraplan.shell import Account, Program, Reply, Upload, join, library, quote
 from ultraplan.transport.base import Connection, ConnectionLost, Shell, TransportError
 
-FENCED, CLAIMED, UNCLAIMABLE = 98, 97, 96
+FENCED, CLAIMED, UNCLAIMABLE, ARMED = 98, 97, 96, 95
 """Exit codes of the receipt functions (shell/lib/10-receipts.sh)."""
 
 LANES = 4
@@ -175,6 +175,30 @@ class HostSession:
             self._refused(reply)
         return reply.exit == 0
 
+    def arm(self, here: RunHere, op: str, attempt: int, undo: Program, seconds: int, *,
+            account: Account | None = None, environment: Mapping[str, str] | None = None) -> None:
+        """Let the host run ``undo`` by itself, ``seconds`` from now, unless `disarm` comes first. Raises `Unusable`
+        where it cannot: then it never will."""
+        place = self._place(here, account)
+        self._upload(undo.uploads, place, account)
+        kind, text = ("foreign", self._final(undo, environment)) if undo.foreign else ("own", self._final(undo))
+        script = (f'{library()}\n{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\nexport UP_PRE UP_TMP\n'
+                  f"up_watch {_name(op, f'd{attempt}')} {_name(op, str(attempt))} {seconds} {kind} {quote(text)}")
+        reply = self._here(here, account, f"up_arm {_name(op, f'd{attempt}')} {here.epoch} {quote(script)}")
+        if reply.exit == FENCED:
+            self._refused(reply)
+        if reply.exit != 0:
+            raise Unusable(self.name, f"its undo cannot be armed there: {neutral(reply.error_text).strip()}")
+
+    def disarm(self, here: RunHere, op: str, attempt: int, account: Account | None = None) -> str:
+        """Settle the dead-man of ``op.attempt``, where nobody has. How it is settled now: ``confirmed``, ``late``,
+        ``rebooted``, ``unarmed`` or ``began`` (it will do nothing; see shell/lib/50-deadman.sh), or ``fired``."""
+        reply = self._here(here, account, f"up_disarm {_name(op, f'd{attempt}')} {here.epoch}")
+        if reply.exit != 0:
+            self._refused(reply)
+        words = reply.text.split()
+        return words[1] if words[:1] == ["never"] and len(words) > 1 else "fired"
+
     def forget(self) -> None:
         """After a lost connection: folders and facts are asked for again (the host may have been rebooted)."""
         with self._lock:
@@ -194,9 +218,8 @@ class HostSession:
 
     def remove(self, run: str, account: Account | None = None) -> None:
         """Remove all that a run left for ``account``: receipts and pre-images. There is no way back afterwards."""
-        target = quote(f"{self._root(account)}/runs/{run}")
         with self._shell(account) as shell:
-            reply = shell.run(f"rm -rf -- {target}", timeout=LOOK_TIMEOUT)
+            reply = shell.run(f"up_forget {join([self._root(account), run])}", timeout=LOOK_TIMEOUT)
         if reply.exit != 0:
             raise Unusable(self.name, neutral(reply.error_text).strip())
 
@@ -260,6 +283,8 @@ class HostSession:
         why = neutral(reply.error_text).strip() or f"exit {reply.exit}"
         if reply.exit == FENCED:
             raise Fenced(self.name, why)
+        if reply.exit == ARMED:
+            raise Unusable(self.name, why, "let that run go on (ultraplan resume), or wait until the host has done it")
         raise Unusable(self.name, f"the state directory cannot be used: {why}",
                              "free space or set ultraplan_state_dir for this host")
 
@@ -280,7 +305,7 @@ def read_receipt(reply: Reply) -> Receipt:
                 break
             case ["claim", _, _, _, claimed]:
                 state, boot = "dead", claimed
-            case ["never" as state]:
+            case ["never" as state, *_]:
                 break
             case ["exit", number] if number.isdigit():
                 state, code = "finished", int(number)

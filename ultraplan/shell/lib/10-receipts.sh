@@ -39,7 +39,8 @@ up_facts() {
     "os_version=$up_osv" "user=$(id -un)" "uid=$up_uid" "home=${HOME:-}" "shell=${SHELL:-}" "boot=$up_boot" "state=$up_dir"
 }
 
-# up_open DIR RUN EPOCH HOST: makes the run's folders and raises the host's epoch. Exit 98: a higher epoch was here.
+# up_open DIR RUN EPOCH HOST: makes the run's folders and raises the host's epoch. Exit 98: a higher epoch was here; 95:
+# this host waits for another run to confirm a step, and will undo that (50-deadman.sh).
 up_open() {
   ( umask 022; mkdir -p -- "${1%/*}" ) && umask 077 && mkdir -p -- "$1/runs/$2/tmp" || return 1
   up_e=0
@@ -48,6 +49,7 @@ up_open() {
     echo "a run with epoch $up_e took this host over; epoch $3 may change nothing more" >&2
     return 98
   fi
+  ! up_armed "$1" "$2" || return 95
   if [ "$up_e" -lt "$3" ]; then
     printf '%s\n' "$3" >"$1/epoch.$4.$3" && mv -f -- "$1/epoch.$4.$3" "$1/epoch.$4" || return 1
   fi
@@ -117,9 +119,17 @@ up_output() {
   [ ! -s "$1.err" ] || head -c 1048576 <"$1.err" >&2
 }
 
+# up_written RECEIPT: waits for what a receipt says that is just being made: it is created first, and written then. (Whoever
+# created it may have been killed in between: then it stays empty.)
+up_written() {
+  up_n=0
+  while [ ! -s "$1" ] && [ $up_n -lt 10 ]; do sleep 0.1 2>/dev/null || sleep 1; up_n=$((up_n + 1)); done
+}
+
 # up_receipt RECEIPT: "absent", or the receipt's lines, then "alive" if what it claims still runs.
 up_receipt() {
   if [ ! -e "$1" ]; then echo absent; return 0; fi
+  up_written "$1"
   up_boot
   up_live= up_same=
   while read -r up_w up_a up_b up_c up_d; do
@@ -142,14 +152,22 @@ up_alive() {
   [ "${2:-}" != Z ] && { [ "$1" = 0 ] || [ "${21:-}" = "$1" ]; }
 }
 
-# up_end RECEIPT: ends what the receipt claims: the whole session, or the process; TERM, then KILL after two seconds.
+# up_group PID: sets up_p, the process group of a process that lives.
+up_group() {
+  read -r up_p up_rest <"/proc/$1/stat"
+  set -f; set -- ${up_rest##*) }; set +f
+  up_p=${3:-$up_p}
+}
+
+# up_end RECEIPT: ends what the receipt claims: the whole session, or the process with its group (the change itself is a
+# child of what claimed it); TERM, then KILL after two seconds.
 # (`kill -TERM -PID` is the one form of a group that both dash and busybox take; `--` breaks it in either.)
 up_end() {
   [ -e "$1" ] || return 0
   up_who=
   while read -r up_w up_a up_b up_c up_d; do
     case $up_w in
-      claim) ! up_alive "$up_b" "$up_c" || up_who=$up_b ;;
+      claim) ! up_alive "$up_b" "$up_c" || { up_group "$up_b"; up_who=-$up_p; } ;;
       session) ! up_alive "$up_a" "$up_b" || up_who=-$up_a ;;
       exit | never) return 0 ;;
     esac
