@@ -14,6 +14,9 @@ from ultraplan.shell import Program, Reply, library, quote
 
 _F_SETPIPE_SZ = 1031
 
+SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""The PATH of a host with the system's own tools."""
+
 
 @dataclass(frozen=True)
 class Executor:
@@ -24,6 +27,11 @@ class Executor:
     state: Path
     tmp: Path
     cwd: Path
+
+    @property
+    def prefix(self) -> Path:
+        """`$UP_PRE`."""
+        return self.state / "op-1"
 
     def run(self, program: Program) -> Reply:
         """What the program answers; it runs in a subshell, its stdin empty, umask 022."""
@@ -63,7 +71,7 @@ class Executor:
         return begun[:-1]
 
     def _environment(self) -> dict[str, str]:
-        return {"PATH": self.path, "UP_PRE": str(self.state / "op-1"), "UP_TMP": str(self.tmp), "LC_ALL": "C.UTF-8",
+        return {"PATH": self.path, "UP_PRE": str(self.prefix), "UP_TMP": str(self.tmp), "LC_ALL": "C.UTF-8",
                 "HOME": str(self.cwd)}
 
     def _script(self, program: Program, before: str = "") -> Path:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.steps.cases import step_type, tree
-from tests.steps.executor import Executor, busybox_applets
+from tests.steps.executor import SYSTEM, Executor, busybox_applets
 from ultraplan.shell import Program, literal, plain, quote
 from ultraplan.steps.base import Change
 from ultraplan.steps.params import build
@@ -38,7 +38,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if request.param == "busybox":
         path = busybox_applets(base / "bin")
         return Executor((f"{path}/sh",), path, base / "state", base / "tmp", base / "root")
-    return Executor(("dash",), "/usr/sbin:/usr/bin:/sbin:/bin", base / "state", base / "tmp", base / "root")
+    return Executor(("dash",), SYSTEM, base / "state", base / "tmp", base / "root")
 
 
 def _there_and_back(host: Executor, name: str, **raw: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.steps.cases import Case, World, cases, tree
-from tests.steps.executor import busybox_applets
+from tests.steps.executor import SYSTEM, busybox_applets
 from ultraplan.secrets import shown
 from ultraplan.steps.base import Change, Diff, StepFailed, TextDiff
 
@@ -33,7 +33,7 @@ def start(tmp_path: Path, applets: str) -> Start:
             pytest.skip("needs root")
         if shell == "busybox":
             return World(case, tmp_path / "world", (f"{applets}/sh",), applets)
-        return World(case, tmp_path / "world", ("dash",), "/usr/sbin:/usr/bin:/sbin:/bin")
+        return World(case, tmp_path / "world", ("dash",), SYSTEM)
 
     return make
 

@@ -24,7 +24,7 @@ def outputs(host: HostShell, step: Any, **raw: Any) -> Any:
     params = host.build(step, **raw)
     _change, reply, wrong = host.apply(step, params)
     assert wrong is None
-    return step.outputs(params, host.state(step, params), reply)
+    return step.outputs(params, host.state_of(step, params), reply)
 
 
 def test_a_command_line_goes_to_a_shell(host: HostShell) -> None:
@@ -97,7 +97,7 @@ def test_with_creates_it_runs_once(host: HostShell) -> None:
     params = host.build(COMMAND, argv=["touch", "--", path], creates=path)
     assert host.apply(COMMAND, params)[2] is None
     assert host.plan(COMMAND, params) is None
-    assert COMMAND.outputs(params, host.state(COMMAND, params), None)["exit"] == 0
+    assert COMMAND.outputs(params, host.state_of(COMMAND, params), None)["exit"] == 0
 
 
 def test_a_dangling_link_counts_as_created(host: HostShell) -> None:

@@ -12,14 +12,12 @@ import pytest
 import yaml
 
 from tests.steps.cases import step_type, tree
-from tests.steps.executor import Executor
+from tests.steps.executor import SYSTEM, Executor
 from ultraplan.secrets import marker
 from ultraplan.shell import Reply
 from ultraplan.steps.base import StepFailed
 from ultraplan.steps.content import INLINE_LIMIT
 from ultraplan.steps.params import SourceFile, build
-
-SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.steps.cases import Case, World, cases, tree
+from tests.steps.executor import SYSTEM
 from ultraplan.shell import Program
 from ultraplan.steps.base import Change
 
@@ -32,7 +33,7 @@ class Killing:
         """A fresh world, and the change to be done in it."""
         self.made += 1
         state = None if self.states is None else self.states / str(self.made)
-        world = World(self.case, self.base / str(self.made), ("dash",), "/usr/sbin:/usr/bin:/sbin:/bin", state)
+        world = World(self.case, self.base / str(self.made), ("dash",), SYSTEM, state)
         change = world.decide()
         assert change is not None
         assert change.forward is not None

@@ -175,7 +175,7 @@ def test_a_number_without_a_process_is_a_stopped_service(daemon: Daemon) -> None
     gone = subprocess.Popen(["true"])
     gone.wait()
     daemon.pidfile.write_text(f"{gone.pid}\n")
-    assert daemon.host.state(STEP, daemon.params("started")).facts["active"] is False
+    assert daemon.host.state_of(STEP, daemon.params("started")).facts["active"] is False
     daemon.do("started")
     assert alive(daemon.pid) and daemon.pid != gone.pid
 
@@ -200,7 +200,7 @@ def test_a_process_from_before_a_boot_is_not_the_service(daemon: Daemon) -> None
     daemon.do("started")
     line, rest = daemon.record.read_text().split("\n", 1)
     daemon.record.write_text(f"{' '.join(line.split()[:2])} another-boot\n{rest}")
-    assert daemon.host.state(STEP, daemon.params("started")).facts["active"] is False
+    assert daemon.host.state_of(STEP, daemon.params("started")).facts["active"] is False
 
 
 def test_a_living_process_that_was_not_started_from_here_is_left_alone(daemon: Daemon) -> None:
