@@ -39,6 +39,7 @@ def explained(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
 
 
 def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
+    from ultraplan.engine.hosts import Fenced
     from ultraplan.engine.runs import NotPossible
     from ultraplan.engine.saved import NotASavedPlan, Stale
     from ultraplan.inventory.patterns import PatternError
@@ -64,6 +65,9 @@ def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
                     {"run": error.run, "holder": error.holder})
         case LeaseLost():
             return (LOCKED, "lease-lost", f"{error}\nanother process took this run over; this one stopped", {})
+        case Fenced():
+            return (LOCKED, "fenced", f"{error.host}: {error}\nanother run works on this host; this one stopped, and did"
+                    " nothing there since", {"host": error.host})
         case TransportError():
             hint = f"\n{error.hint}" if error.hint else ""
             return FAILED, "transport", f"{error.host}: {error}{hint}", {"host": error.host}

@@ -15,7 +15,7 @@ from ultraplan.engine.faults import fault
 from ultraplan.engine.forward import Forward
 from ultraplan.engine.recover import Recovery
 from ultraplan.engine.run import Run, Stopped
-from ultraplan.journal.base import LeaseLost
+from ultraplan.journal.base import JournalError, LeaseLost
 from ultraplan.journal.events import RollbackDecided, RunClosed, Skipped
 
 MOST_WORKERS = 128
@@ -124,3 +124,5 @@ class Driver:
             except LeaseLost:
                 self._run.stopping.set()  # hosts refuse our epoch by now; the next write says so
                 return
+            except JournalError:
+                continue  # a full disk, say: the next event says so; until somebody takes over, nothing is lost

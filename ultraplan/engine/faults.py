@@ -12,6 +12,7 @@ import itertools
 import os
 import signal
 import threading
+import time
 
 POINTS = (
     "before-intent", "after-intent", "after-effect", "after-outcome", "before-verified", "after-verified",
@@ -37,3 +38,5 @@ def fault(point: str, step: str = "") -> None:
             return
     stop = os.environ.get("ULTRAPLAN_FAULT_ACTION") == "stop"
     os.kill(os.getpid(), signal.SIGSTOP if stop else signal.SIGKILL)
+    if stop:
+        time.sleep(0.1)  # one thread gets it and stops the others a moment later: this one must not go on meanwhile
