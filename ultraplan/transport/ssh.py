@@ -57,13 +57,14 @@ class SSHConnection(WiredConnection):
         transport = self._transport()
         try:
             channel = transport.open_session(window_size=WINDOW, timeout=CHANNEL_TIMEOUT)
+            wire = ChannelWire(transport, channel)
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except paramiko.ChannelException as error:
             raise Unreachable(self.host, f"the host refuses another channel: {error.text}",
                               "raise MaxSessions in its sshd_config") from None
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise ConnectionLost(self.host, f"the connection broke: {_text(error)}") from None
-        return ChannelWire(channel)
+        return wire
 
     def close(self) -> None:
         """See `Connection.close`."""
@@ -73,7 +74,7 @@ class SSHConnection(WiredConnection):
 
     # -- below: getting there
 
-    def _transport(self) -> paramiko.Transport:
+    def _transport(self) -> Transport:
         with self._opening:
             if not self._links or not self._links[-1].transport.is_active():
                 self._drop()
@@ -148,9 +149,9 @@ class _Link:
         return f"{self.connection.user}@{self.connection.host}:{self.connection.port}"
 
     @property
-    def transport(self) -> paramiko.Transport:
+    def transport(self) -> Transport:
         """The open connection's transport."""
-        transport: paramiko.Transport = self.connection.transport
+        transport: Transport = self.connection.transport
         return transport
 
     def open(self) -> None:
