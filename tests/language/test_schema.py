@@ -51,7 +51,8 @@ def test_the_schema_and_the_document_have_the_same_keywords() -> None:
     ours = {"origin", "type", "params", "children"}
     assert set(Step.__dataclass_fields__) - ours == KEYWORDS - {"rescue", "always"}
     renamed = {"name": "plan", "rollback_scope": "rollback"}
-    fields = {renamed.get(name, name) for name in Document.__dataclass_fields__} - {"path", "origin", "references"}
+    ours = {"path", "origin", "references", "mistakes", "doubts"}
+    fields = {renamed.get(name, name) for name in Document.__dataclass_fields__} - ours
     assert fields == set(SCHEMA["properties"])
 
 

@@ -32,7 +32,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ultraplan.cli.watching import watching
-    from ultraplan.engine.job import compile_job
     from ultraplan.engine.runs import NotPossible, apply, preview
     from ultraplan.engine.saved import is_saved
 
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if is_saved(path):
         job, plan = _saved(args, path)
     else:
-        job = compile_job(options.request(args), options.settings(args))
+        job = options.compiled(args)
         plan = preview(job)
     try:
         if not _agreed(args, job, plan, saved=is_saved(path)):
@@ -103,15 +102,7 @@ def _agreed(args: argparse.Namespace, job: Job, plan: Plan, *, saved: bool) -> b
         return False
     if args.yes or saved or not plan.has_changes:
         return True
-    try:
-        answer = input("Do this? Only 'yes' goes on: ")
-    except EOFError:
-        answer = ""
-        print()
-    if answer.strip() != "yes":
-        print("nothing was touched")
-        return False
-    return True
+    return options.agreed("Do this? Only 'yes' goes on: ")
 
 
 def _refuse(args: argparse.Namespace, why: str) -> None:

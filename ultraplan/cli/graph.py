@@ -24,12 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ultraplan.engine.job import compile_job
     from ultraplan.graph import render
     from ultraplan.secrets import shown
     from ultraplan.steps.registry import registry
 
-    graph = compile_job(options.request(args), options.settings(args)).graph
+    graph = options.compiled(args).graph
     ways = render.ways_back(registry())
     if args.json:
         print(json.dumps({

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ultraplan.engine.job import Request
+    from ultraplan.engine.job import Job
     from ultraplan.engine.settings import Settings
     from ultraplan.journal.base import Store
 
@@ -45,14 +45,17 @@ def settings(args: argparse.Namespace) -> Settings:
     return find_settings(Path.cwd(), os.environ, getattr(args, "state", None))
 
 
-def request(args: argparse.Namespace) -> Request:
-    """What a command line asks for. Inputs from the environment are taken now, so that a saved plan holds them."""
-    from ultraplan.engine.job import Request, inputs_in
-    from ultraplan.language.inputs import parse_extra
+def compiled(args: argparse.Namespace) -> Job:
+    """The compiled plan that a command line names. Raises `SourceError` with every mistake, those in ``-e`` too."""
+    from ultraplan.engine.job import Request, compile_job, inputs_in
+    from ultraplan.language.inputs import examine_extra
 
-    return Request(plan=args.plan, inventory=tuple(args.inventory), given=parse_extra(args.inputs), limit=args.limit,
-                   environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags),
-                   folder=str(Path.cwd()))
+    given, wrong = examine_extra(args.inputs)
+    # Inputs from the environment are taken now, so that a saved plan holds them.
+    request = Request(plan=args.plan, inventory=tuple(args.inventory), given=given, limit=args.limit,
+                      environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags),
+                      folder=str(Path.cwd()))
+    return compile_job(request, settings(args), mistakes=wrong)
 
 
 def store(args: argparse.Namespace) -> Store:
@@ -65,6 +68,19 @@ def store(args: argparse.Namespace) -> Store:
 def colored(args: argparse.Namespace) -> bool:
     """Whether to colour: on a terminal, unless told not to."""
     return sys.stdout.isatty() and not args.no_color and not os.environ.get("NO_COLOR")
+
+
+def agreed(question: str) -> bool:
+    """Whether the person at the terminal types ``yes`` in full."""
+    try:
+        answer = input(question)
+    except EOFError:
+        answer = ""
+        print()
+    if answer.strip() != "yes":
+        print("nothing was touched")
+        return False
+    return True
 
 
 def _split(tags: list[str]) -> tuple[str, ...]:

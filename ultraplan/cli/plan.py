@@ -30,13 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ultraplan.cli.views.plan_text import plan_text
-    from ultraplan.engine.job import compile_job
     from ultraplan.engine.runs import NotPossible, preview
     from ultraplan.engine.saved import document, save
 
     if args.out is not None and (args.out.is_dir() or not args.out.parent.is_dir()):
         raise NotPossible(f"{args.out}: " + ("is a folder" if args.out.is_dir() else "its folder does not exist"))
-    job = compile_job(options.request(args), options.settings(args))
+    job = options.compiled(args)
     try:
         plan = preview(job)
         if args.json:

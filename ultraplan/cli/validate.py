@@ -21,9 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ultraplan.engine.job import compile_job
-
-    job = compile_job(options.request(args), options.settings(args))
+    job = options.compiled(args)
     graph = job.graph
     said = {"plan": graph.document.name, "steps": len(graph.nodes), "hosts": len(graph.hosts),
             "batches": len(graph.batches)}

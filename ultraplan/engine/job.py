@@ -6,30 +6,36 @@ import getpass
 import os
 import secrets as randomness
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ultraplan import vault
+from ultraplan.engine.beside import Beside
 from ultraplan.engine.fleet import Fleet
 from ultraplan.engine.resolve import Resolver
 from ultraplan.engine.scope import Scope
 from ultraplan.engine.settings import Settings
-from ultraplan.engine.sources import SourceMissing, Sources
+from ultraplan.engine.sources import Sources
 from ultraplan.engine.targets import target_of
 from ultraplan.graph.compile import compile_plan
 from ultraplan.graph.model import Graph
 from ultraplan.inventory.load import load_inventory
 from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.patterns import PatternError, match
 from ultraplan.inventory.references import references_in
+from ultraplan.language.document import Document
 from ultraplan.language.errors import Diagnostic, SourceError
-from ultraplan.language.inputs import resolve_inputs
-from ultraplan.language.plan import Language
+from ultraplan.language.inputs import examine_inputs
 from ultraplan.secrets import SecretError, Secrets, files_in, references
-from ultraplan.steps.params import file_fields, schema
 from ultraplan.steps.registry import registry
-from ultraplan.transport.target import connector
+from ultraplan.transport.base import TransportError
+from ultraplan.transport.target import Target, connector
+
+T = TypeVar("T")
 
 ENVIRONMENT_INPUT = "ULTRAPLAN_INPUT_"
 """Prefix of environment variables that give inputs."""
@@ -95,26 +101,31 @@ def user() -> str:
 
 
 def compile_job(request: Request, settings: Settings, *, name: RunName | None = None, sources: Sources | None = None,
-                inventory: Inventory | None = None) -> Job:
-    """Load, check and compile what ``request`` names. Touches no host. Raises `SourceError` with every mistake."""
+                inventory: Inventory | None = None, mistakes: Sequence[Diagnostic] = ()) -> Job:
+    """Load, check and compile what ``request`` names. Touches no host. Raises `SourceError` with every mistake, those
+    that were found before (``mistakes``) among them."""
     sources = sources or Sources()
     name = name or RunName.new()
-    language = Language(registry(), schema)
+    beside = Beside(sources, registry())
     here = Path(request.folder or Path.cwd())
-    document = language.load(_seen_from(here, request.plan), _reader(sources))
+    found = list(mistakes)
+    document = _tried(lambda: beside.plan(_seen_from(here, request.plan)), found)
     if inventory is None:
-        inventory = load_inventory([_source_seen_from(here, one) for one in request.inventory] or settings.inventory)
-    inputs = resolve_inputs(document, request.given, request.environment)
-    graph = compile_plan(document, inventory, inputs, step_types=registry(),
-                         load=lambda path: language.load(path, _reader(sources)), limit=request.limit,
-                         tags=request.tags, skip_tags=request.skip_tags)
-    _check_steps(graph, sources)
+        places = [_source_seen_from(here, one) for one in request.inventory] or settings.inventory
+        inventory = _tried(lambda: load_inventory(places), found)
+    if document is None:
+        raise SourceError(found)
+    inputs, wrong = examine_inputs(document, request.given, request.environment)
+    targets, unusable = _targets(document, inventory, request.limit) if inventory is not None else ({}, [])
+    graph = compile_plan(document, inventory, inputs, step_types=registry(), load=beside.plan, limit=request.limit,
+                         tags=request.tags, skip_tags=request.skip_tags, beside=beside,
+                         mistakes=[*found, *wrong, *unusable])
+    inventory = graph.inventory
     declared = document.references | graph.references | references_in(inventory) | _in_inputs(inputs)
     secrets = Secrets(declared, {"vault": vault.resolver(here, os.environ), "file": files_in(here)})
-    targets = {host: target_of(inventory.hosts[host]) for host in graph.hosts}
-    connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
-                        known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
-    fleet = Fleet(inventory, targets, connect, secrets, registry(), settings.state / "runs" / name.id)
+    connections = partial(connector, targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
+                          known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
+    fleet = Fleet(inventory, targets, connections, secrets, registry(), settings.state / "runs" / name.id)
     scope = Scope(graph, {"id": name.id, "started": name.started, "plan": document.name, "user": name.user,
                           "check": False},
                   lambda host: fleet.session(host).facts())
@@ -147,36 +158,35 @@ def know_secrets(secrets: Secrets, wanted: frozenset[str]) -> None:
             continue
 
 
-def _reader(sources: Sources) -> Callable[[str], bytes]:
-    def read(path: str) -> bytes:
-        try:
-            return sources.read(path)
-        except SourceMissing as error:
-            raise SourceError([Diagnostic("missing-file", str(error), None, None,
-                                          "paths are relative to the folder you are in")]) from None
-
-    return read
+def _tried(read: Callable[[], T], found: list[Diagnostic]) -> T | None:
+    """What ``read`` gives, or None and its mistakes added to ``found``."""
+    try:
+        return read()
+    except SourceError as error:
+        found.extend(error.diagnostics)
+        return None
 
 
-def _check_steps(graph: Graph, sources: Sources) -> None:
-    """What only this side of the compiler can see: files that are not there, and promises that are not kept yet."""
-    wrong = []
-    for node in graph.nodes.values():
-        step = node.step
-        if step.confirm is not None:
-            at = step.origin.at("confirm", key=True)
-            wrong.append(Diagnostic("not-supported", "'confirm' is not supported by this version", at,
-                                    step.origin.line(at), "leave it out, and keep another way to the host open"))
-        raw = step.params if isinstance(step.params, Mapping) else {}
-        base = Path(node.document.path).parent
-        for name in file_fields(registry()[step.type]):
-            value = raw.get(name)
-            if isinstance(value, str) and "{{" not in value and not sources.there(base / value):
-                at = step.origin.at(step.type, name)
-                wrong.append(Diagnostic("missing-file", f"there is no {value} beside the plan", at,
-                                        step.origin.line(at), f"looked in {base}"))
-    if wrong:
-        raise SourceError(wrong)
+def _targets(document: Document, inventory: Inventory, limit: str | None) -> tuple[dict[str, Target], list[Diagnostic]]:
+    """The targets of the plan's hosts, and what is wrong with connection variables, once for all hosts that share it.
+
+    What is wrong with the pattern of hosts is told where the plan is compiled."""
+    with suppress(PatternError):
+        targets: dict[str, Target] = {}
+        refused: dict[tuple[str, str | None], list[str]] = {}
+        for host in match(inventory, document.hosts, limit):
+            try:
+                targets[host] = target_of(inventory.hosts[host])
+            except TransportError as error:
+                refused.setdefault((str(error), error.hint), []).append(host)
+        return targets, [Diagnostic("connection", f"{some(hosts)}: {message}", hint=hint)
+                         for (message, hint), hosts in refused.items()]
+    return {}, []
+
+
+def some(hosts: Sequence[str], most: int = 3) -> str:
+    """The names of ``hosts``, only the first where they are many."""
+    return ", ".join(hosts[:most]) + (f" and {len(hosts) - most} more" if len(hosts) > most else "")
 
 
 def _in_inputs(inputs: Mapping[str, Any]) -> frozenset[str]:

@@ -35,9 +35,12 @@ class Sources:
                 raise SourceMissing(f"{path}: {error.strerror}") from None
         return self.files[name]
 
-    def there(self, path: Path) -> bool:
+    def there(self, path: str | Path) -> bool:
         """Whether a file or folder is there to be read (or was, for a run that goes on with what it kept)."""
-        return self._kept is not None or path.exists()
+        try:
+            return self._kept is not None or Path(path).exists()
+        except (OSError, ValueError):  # too long, no permission, a NUL
+            return False
 
     def note_tree(self, path: Path) -> str:
         """Remember the digest of a file or folder that steps send to hosts; raises `SourceMissing`."""

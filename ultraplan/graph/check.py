@@ -10,6 +10,7 @@ from ultraplan.graph.units import PlanScope, Unit, Vertices
 from ultraplan.graph.uses import Use
 from ultraplan.inventory.model import Inventory
 from ultraplan.language.errors import Diagnostic, did_you_mean
+from ultraplan.language.salvage import ORDER
 
 _SOME = 3  # hosts that a message names
 
@@ -38,10 +39,12 @@ class StepKind(Protocol):
 
 
 class Names:
-    """The names of one compilation."""
+    """The names of one compilation. ``doubts``: those that mistakes in the inventory leave open."""
 
-    def __init__(self, units: Iterable[Unit], inventory: Inventory, kinds: Mapping[str, StepKind]) -> None:
+    def __init__(self, units: Iterable[Unit], inventory: Inventory, kinds: Mapping[str, StepKind],
+                 doubts: frozenset[str] = frozenset()) -> None:
         self._inventory = inventory
+        self._doubts = doubts
         self._kinds = kinds
         self._lacking: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
         self._var_names: dict[tuple[str, ...], frozenset[str]] = {}
@@ -62,7 +65,19 @@ class Names:
         return [found] if found is not None else []
 
     def check(self, use: Use, unit: Unit) -> Diagnostic | None:
-        """What is wrong with ``use`` in ``unit``."""
+        """What is wrong with ``use`` in ``unit``, as far as earlier mistakes let that be known."""
+        found = self._checked(use, unit)
+        return None if found is None or self._doubtful(use, unit) else found
+
+    def _doubtful(self, use: Use, unit: Unit) -> bool:
+        doubts, top = unit.scope.doubts | self._doubts, use.path[0]
+        if top == "steps":
+            return len(use.path) > 1 and use.path[1] not in unit.scope.units and "steps" in doubts
+        if top == "host":
+            return top in doubts and use.path[1:2] == ("vars",)
+        return top in doubts or (top == "facts" and "steps" in doubts)
+
+    def _checked(self, use: Use, unit: Unit) -> Diagnostic | None:
         if use.path[0] == "steps" and len(use.path) > 1 and (found := self._own(use, unit)) is not None:
             return found
         path = use.needed
@@ -116,7 +131,7 @@ class Names:
                 if use.path[0] != "facts" or len(use.needed) < 2 or use.path[1] in BUILTIN_FACTS:
                     continue
                 setters = self.setters.get(use.path[1], [])
-                late = bool(setters) and not self.before(use, unit)
+                late = ORDER not in unit.scope.doubts and bool(setters) and not self.before(use, unit)
                 if late and not any(vertices.waits_for(unit.begin, setter.end) for setter in setters):
                     others = [setter.place for setter in setters if setter is not unit]
                     where = f"only later, by {others[0]}" if others else "only by this step itself"

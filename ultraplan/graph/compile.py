@@ -8,32 +8,49 @@ from typing import Any
 
 from ultraplan.graph.check import Names, StepKind
 from ultraplan.graph.expand import MAX_NODES, Expander, Load, TooMany
+from ultraplan.graph.files import Beside, FileUses
 from ultraplan.graph.link import link
 from ultraplan.graph.model import Graph
+from ultraplan.graph.rings import rings
 from ultraplan.graph.selection import batches, selected
 from ultraplan.graph.units import Unit, Vertices, mistake
 from ultraplan.graph.uses import Bare
-from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.model import Host, Inventory
 from ultraplan.inventory.patterns import PatternError, match
 from ultraplan.inventory.references import references_in
 from ultraplan.language.document import Document
-from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean
+from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean, without_echoes
+from ultraplan.language.salvage import ORDER
+
+_OF_INVENTORY = frozenset({"vars", "host", "groups"})
+"""The names that an inventory gives meaning to."""
+
+_NOBODY = Inventory({"localhost": Host("localhost", ("all",), implicit=True)})
+"""Stands for an inventory that cannot be read."""
 
 _SPECIAL_TAGS = frozenset({"all", "tagged", "untagged", "always", "never"})
 
 
 def compile_plan(
-    document: Document, inventory: Inventory, inputs: Mapping[str, Any], *, step_types: Mapping[str, StepKind],
+    document: Document, inventory: Inventory | None, inputs: Mapping[str, Any], *, step_types: Mapping[str, StepKind],
     load: Load, limit: str | None = None, tags: Collection[str] = (), skip_tags: Collection[str] = (),
+    beside: Beside | None = None, mistakes: Iterable[Diagnostic] = (),
 ) -> Graph:
     """The graph of ``document`` on ``inventory`` with the resolved ``inputs``.
 
     ``load`` reads an included plan, given its path (the including file's folder and the name in the text, joined).
-    ``limit``: a host pattern that narrows the plan's own. ``tags`` and ``skip_tags`` as Ansible has them.
-    Raises `SourceError` with every static mistake; nothing is touched.
+    ``limit``: a host pattern that narrows the plan's own. ``tags`` and ``skip_tags`` as Ansible has them. ``beside``
+    reads the files that steps name, which are checked too where it is given.
+
+    Raises `SourceError` with every static mistake; nothing is touched. ``mistakes``: those that were found before, in
+    inputs or the inventory (None where they leave none); nothing is said that only follows from them.
     """
-    everyone, hosts = _hosts(document, inventory, limit)
-    expander = Expander(inventory, frozenset(everyone), load)
+    doubts = _OF_INVENTORY if inventory is None else frozenset[str]()
+    known = inventory if inventory is not None else _NOBODY
+    everyone, hosts, wrong_hosts = _hosts(document, known, limit, doubts)
+    if any(one.code == "hosts" for one in wrong_hosts) or "hosts" in document.doubts:
+        doubts |= {"vars", "host"}
+    expander = Expander(known, frozenset(everyone), load, doubts)
     try:
         expander.plan(document, inputs, hosts)
     except TooMany:
@@ -41,20 +58,26 @@ def compile_plan(
                                    hint="look for includes and loops that multiply")]) from None
     units, vertices = expander.units, expander.vertices
     bare: Bare = {name: (kind.raw_params, kind.shorthand) for name, kind in step_types.items()}
-    names = Names(units, inventory, step_types)
-    wrong = [*expander.mistakes, *link(units, expander.scopes, vertices, names, bare), *_unknown_tags(units, tags)]
+    names = Names(units, known, step_types, doubts)
+    files = FileUses(beside, known, doubts) if beside is not None else None
+    wrong = [*wrong_hosts, *link(units, expander.scopes, vertices, names, bare, files), *_unknown_tags(units, tags)]
+    wrong += rings(units)
+    if files is not None:
+        wrong += files.mistakes
     from ultraplan.graph.order import bridged, circles, in_order
 
-    round_ = list(circles(vertices))
+    unordered = any(ORDER in scope.doubts for scope in expander.scopes)
+    round_ = [] if unordered else list(circles(vertices))
     if not round_:
         wrong += names.too_late(units, vertices)
     kept = {vertex for vertex, node in vertices.nodes.items()
             if node.hosts and selected(node.tags, tags, skip_tags)}
     wrong += _dropped(units, names, kept)
-    if wrong or round_:
-        best = ("too-late", "differs")  # they know more, where others speak of the same place
-        late = {one.at for one in wrong if one.code in best}
-        raise SourceError([*(one for one in wrong if one.at not in late or one.code in best), *round_])
+    best = ("too-late", "differs")  # they know more, where others speak of the same place
+    found = without_echoes(mistakes, [one for one in expander.mistakes if one.code in best],
+                           [one for one in expander.mistakes if one.code not in best], round_, wrong)
+    if found or inventory is None:
+        raise SourceError(found)
     needs = bridged(vertices, kept)
     reads = _reads(units, names, kept)
     ids = {vertex: vertices.nodes[vertex].id for vertex in kept}
@@ -74,26 +97,36 @@ def compile_plan(
         references=references_in(inventory).union(*(scope.document.references for scope in expander.scopes)))
 
 
-def _hosts(document: Document, inventory: Inventory, limit: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The plan's hosts, and those of them that ``limit`` leaves."""
-    try:
-        everyone = match(inventory, document.hosts)
-    except PatternError as error:
-        raise SourceError([mistake("hosts", error.message, document.origin, "hosts", hint=error.hint)]) from None
-    if not everyone:
-        raise SourceError([mistake("hosts", f"the pattern {document.hosts!r} means no host", document.origin, "hosts",
-                                   hint="`ultraplan inventory list` shows what there is")])
+def _hosts(
+    document: Document, inventory: Inventory, limit: str | None, doubts: frozenset[str],
+) -> tuple[tuple[str, ...], tuple[str, ...], list[Diagnostic]]:
+    """The plan's hosts, those of them that ``limit`` leaves, and what is wrong with the patterns. Where something is,
+    they are some hosts of the inventory, for whatever else there is to be said."""
+    if "groups" in doubts:
+        return (*inventory.hosts,), (*inventory.hosts,), []
+    wrong: list[Diagnostic] = []
+    everyone: tuple[str, ...] = ()
+    if "hosts" not in document.doubts:
+        try:
+            everyone = match(inventory, document.hosts)
+            if not everyone:
+                wrong.append(mistake("hosts", f"the pattern {document.hosts!r} means no host", document.origin, "hosts",
+                                     hint="`ultraplan inventory list` shows what there is"))
+        except PatternError as error:
+            wrong.append(mistake("hosts", error.message, document.origin, "hosts", hint=error.hint))
+    everyone = everyone or (*inventory.hosts,)
     if limit is None:
-        return everyone, everyone
+        return everyone, everyone, wrong
+    hosts: tuple[str, ...] = ()
     try:
-        hosts = match(inventory, document.hosts, limit)
+        hosts = match(inventory, document.hosts if not wrong else "all", limit)
+        if not hosts and not wrong:
+            some = ", ".join(everyone[:5]) + (", …" if len(everyone) > 5 else "")
+            wrong.append(Diagnostic("limit", f"--limit {limit!r} leaves none of the plan's hosts",
+                                    hint=f"they are {some}"))
     except PatternError as error:
-        raise SourceError([Diagnostic("limit", f"--limit: {error.message}", hint=error.hint)]) from None
-    if not hosts:
-        some = ", ".join(everyone[:5]) + (", …" if len(everyone) > 5 else "")
-        raise SourceError([Diagnostic("limit", f"--limit {limit!r} leaves none of the plan's hosts",
-                                      hint=f"they are {some}")])
-    return everyone, hosts
+        wrong.append(Diagnostic("limit", f"--limit: {error.message}", hint=error.hint))
+    return everyone, hosts or everyone, wrong
 
 
 def _unknown_tags(units: Iterable[Unit], tags: Collection[str]) -> Iterator[Diagnostic]:

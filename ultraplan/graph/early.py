@@ -11,6 +11,7 @@ from ultraplan.graph.uses import Use, text_uses
 from ultraplan.inventory.model import Inventory
 from ultraplan.language.document import Origin
 from ultraplan.language.errors import Diagnostic
+from ultraplan.language.unknown import MISTAKEN
 
 
 class NotKnown(Exception):
@@ -23,19 +24,21 @@ class NotKnown(Exception):
 
 def value(
     raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, *, turn: tuple[Any, int] | None = None,
-    bare: bool = False,
+    bare: bool = False, doubts: frozenset[str] = frozenset(),
 ) -> Any:
     """``raw`` rendered with the names that are known before any host is touched; raises `NotKnown`.
 
     Variables of the inventory count where all hosts of the unit have the same value. ``turn``: the loop's item and
     index. ``what``: the thing whose value it is, for messages. ``bare``: ``raw`` is an expression without braces.
+    ``doubts``: names that mistakes leave open; of what needs them, nothing is said.
     """
     from ultraplan.language.expressions import ExpressionError, UnknownValue, Variables, evaluate, render
 
     shared: dict[str, Any] = {}
-    wrong = list(_late(raw, unit, inventory, origin, what, shared, bare=bare))
-    if wrong:
-        raise NotKnown(wrong)
+    doubts |= unit.scope.doubts
+    late = list(_late(raw, unit, inventory, origin, what, shared, doubts, bare=bare))
+    if late:
+        raise NotKnown([one for one in late if one is not None])
     names: dict[str, Any] = {
         "inputs": unit.scope.inputs,
         "groups": {name: list(inventory.members(name)) for name in inventory.groups},
@@ -49,13 +52,21 @@ def value(
         raise NotKnown([
             mistake("expression", f"{what}: {error.reason}", origin, *error.path, hint=error.hint)]) from None
     except UnknownValue as error:
+        if error.mistaken:
+            raise NotKnown([]) from None
         raise NotKnown([mistake("too-late", f"{what} is needed now, and is {error}", origin)]) from None
 
 
 def _late(
-    raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, shared: dict[str, Any], *, bare: bool,
-) -> Iterator[Diagnostic]:
-    """The names in ``raw`` whose values come too late; ``shared`` gets the inventory's variables that it uses."""
+    raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, shared: dict[str, Any],
+    doubts: frozenset[str], *, bare: bool,
+) -> Iterator[Diagnostic | None]:
+    """The names in ``raw`` whose values come too late (None: something that is told elsewhere); ``shared`` gets the
+    inventory's variables that it uses."""
+    from ultraplan.language.expressions import check
+
+    if check(raw, bare=bare):
+        yield None
     seen: set[str] = set()
     todo: list[Use] = list(text_uses(raw, origin, "early", bare=bare))
     while todo:
@@ -66,18 +77,22 @@ def _late(
                 "too-late", use, f"{what} has to be known before any host is touched, and {'.'.join(use.path)} is"
                 f" {LATE[top]}",
                 "use inputs, groups, or vars that are the same on all hosts; what differs belongs in the steps")
+        elif top == "groups" and top in doubts:
+            yield None
         elif top == "vars" and len(use.path) > 1 and use.path[1] not in seen:
             name = use.path[1]
             seen.add(name)
             if name in unit.inherited.vars:
                 at = unit.inherited.var_origins.get(name, use.origin)
+                if check(unit.inherited.vars[name]):
+                    yield None
                 todo.extend(text_uses(unit.inherited.vars[name], at, "early"))
                 continue
             values = {host: inventory.hosts[host].vars[name] for host in unit.hosts
                       if name in inventory.hosts[host].vars}
             if not values:
-                if use.sure > 1:  # reported with the other unknown names
-                    raise NotKnown([])
+                if use.sure > 1 or top in doubts:  # reported with the other unknown names
+                    yield None
                 continue
             first, *others = values
             differs = next((host for host in others if values[host] != values[first]), None)
@@ -99,9 +114,9 @@ def _wrong(code: str, use: Use, message: str, hint: str) -> Diagnostic:
 
 def mapping(
     raw: Mapping[str, Any], unit: Unit, inventory: Inventory, origin: Origin, what: str, turn: tuple[Any, int] | None,
-    *, through: bool = False,
+    *, through: bool = False, doubts: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], list[Diagnostic]]:
-    """Each value of ``raw`` as `value` gives it, and what is wrong with the others.
+    """Each value of ``raw`` as `value` gives it, and what is wrong with the others (for which `MISTAKEN` stands).
 
     ``through``: what only uses names that mean the same in every plan file may stay as it is.
     """
@@ -112,7 +127,9 @@ def mapping(
             found[name] = one
             continue
         try:
-            found[name] = value(one, unit, inventory, origin.below(name), f"{what} {name}", turn=turn)
+            found[name] = value(one, unit, inventory, origin.below(name), f"{what} {name}", turn=turn,
+                                doubts=doubts)
         except NotKnown as error:
+            found[name] = MISTAKEN
             wrong.extend(error.diagnostics)
     return found, wrong

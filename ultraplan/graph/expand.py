@@ -18,7 +18,7 @@ from ultraplan.language.document import Document, OnFailure, Origin, Step
 from ultraplan.language.errors import Diagnostic, SourceError
 
 Load = Callable[[str], Document]
-"""Reads the plan file at a path; raises OSError or `SourceError`."""
+"""Reads the plan file at a path, its mistakes among what it gives; raises OSError or `SourceError`."""
 
 MAX_NODES = 200_000
 """More step instances than this are taken for a mistake (includes that multiply)."""
@@ -31,9 +31,9 @@ class TooMany(Exception):
 
 
 class Expander:
-    """Collects ``units``, ``vertices`` and ``mistakes``."""
+    """Collects ``units``, ``vertices``, ``mistakes``. ``doubts``: names that mistakes in the inventory leave open."""
 
-    def __init__(self, inventory: Inventory, everyone: frozenset[str], load: Load) -> None:
+    def __init__(self, inventory: Inventory, everyone: frozenset[str], load: Load, doubts: frozenset[str]) -> None:
         self.units: list[Unit] = []
         self.scopes: list[PlanScope] = []
         self.vertices = Vertices()
@@ -41,11 +41,13 @@ class Expander:
         self._inventory = inventory
         self._everyone = everyone
         self._load = load
+        self._doubts = doubts
         self._loaded: dict[str, Document | None] = {}
 
     def plan(self, document: Document, inputs: Mapping[str, Any], hosts: tuple[str, ...]) -> None:
         """The plan itself."""
-        scope = PlanScope(document, "", inputs, None, None)
+        self.mistakes.extend(document.mistakes)
+        scope = PlanScope(document, "", inputs, None, None, document.doubts)
         start = Inherited(hosts=hosts, become=None, on_failure=OnFailure.ROLLBACK, environment={}, vars={},
                           var_origins={})
         self._file(scope, self._container(None, None), self._of_plan(document, start))
@@ -88,6 +90,7 @@ class Expander:
         if turns is None:
             unit.begin = unit.end = self._node(unit, unit.id, None)
             return
+        unit.turns = turns
         inner = self._container(unit.container, unit)
         unit.begin, unit.end, before = inner.begin, inner.end, inner.begin
         first: Node | None = None
@@ -144,7 +147,7 @@ class Expander:
             self.vertices.wait(inner.end, before)
 
     def _included(self, unit: Unit, params: Mapping[str, Any], turn: tuple[Any, int] | None, part: Container) -> None:
-        from ultraplan.language.inputs import resolve_inputs
+        from ultraplan.language.inputs import examine_inputs
 
         if not unit.hosts:
             return
@@ -152,7 +155,8 @@ class Expander:
         around = unit.inherited
         try:
             name = str(early.value(
-                params["plan"], unit, self._inventory, origin.below("plan"), "the included plan's name", turn=turn))
+                params["plan"], unit, self._inventory, origin.below("plan"), "the included plan's name", turn=turn,
+                doubts=self._doubts))
         except early.NotKnown as error:
             self.mistakes.extend(error.diagnostics)
             return
@@ -161,26 +165,23 @@ class Expander:
             return
         values: dict[str, Any] = {}
         for own, where in ((unit.step.vars, unit.step.origin), (params.get("vars") or {}, origin)):
-            more, wrong = early.mapping(own, unit, self._inventory, where.below("vars"), "variable", turn, through=True)
+            more, wrong = early.mapping(own, unit, self._inventory, where.below("vars"), "variable", turn, through=True,
+                                        doubts=self._doubts)
             values |= more
             self.mistakes += wrong
         environment, wrong = early.mapping(
             around.environment, unit, self._inventory, unit.step.origin.below("environment"), "environment variable",
-            turn, through=True)
+            turn, through=True, doubts=self._doubts)
         self.mistakes += wrong
         given, wrong = early.mapping(
-            params.get("inputs") or {}, unit, self._inventory, origin.below("inputs"), "input", turn)
+            params.get("inputs") or {}, unit, self._inventory, origin.below("inputs"), "input", turn,
+            doubts=self._doubts)
         self.mistakes += wrong
-        if wrong:
-            return
-        try:
-            inputs = resolve_inputs(document, given, {})
-        except SourceError as error:
-            self.mistakes += [_at_include(one, document, origin) for one in error.diagnostics]
-            return
+        inputs, wrong = examine_inputs(document, given)
+        self.mistakes += [_at_include(one, document, origin) for one in wrong]
         prefix = f"{unit.id}/" if turn is None else f"{unit.id}[{turn[1]}]/"
         outer = _node(unit, prefix[:-1], turn)
-        scope = PlanScope(document, prefix, inputs, outer, unit)
+        scope = PlanScope(document, prefix, inputs, outer, unit, document.doubts | unit.scope.doubts & {"vars"})
         blank = replace(around, vars=values, var_origins={}, environment=environment, when=(), guards=frozenset(),
                         hosts=self._narrowed(document, around.hosts))
         self._file(scope, part, self._of_plan(document, blank))
@@ -203,7 +204,8 @@ class Expander:
         if path not in self._loaded:
             self._loaded[path] = None
             try:
-                self._loaded[path] = self._load(path)
+                self._loaded[path] = document = self._load(path)
+                self.mistakes.extend(document.mistakes)
             except SourceError as error:
                 self.mistakes.extend(error.diagnostics)
             except OSError as error:
@@ -218,9 +220,10 @@ class Expander:
         try:
             wanted = frozenset(match(self._inventory, document.hosts))
         except PatternError as error:
-            self.mistakes.append(mistake("hosts", error.message, document.origin, "hosts", hint=error.hint))
-            return ()
-        if not wanted & self._everyone:
+            if "groups" not in self._doubts:
+                self.mistakes.append(mistake("hosts", error.message, document.origin, "hosts", hint=error.hint))
+            return hosts
+        if not wanted & self._everyone and "groups" not in self._doubts:
             self.mistakes.append(mistake(
                 "hosts", f"none of the plan's hosts is in {document.hosts!r}", document.origin, "hosts",
                 hint="an included plan runs on those hosts of the plan around it that its own `hosts` means"))
@@ -236,7 +239,7 @@ class Expander:
         origin = unit.step.origin.below("loop")
         try:
             bare = isinstance(loop, str) and "{{" not in loop
-            items = early.value(loop, unit, self._inventory, origin, "a loop", bare=bare)
+            items = early.value(loop, unit, self._inventory, origin, "a loop", bare=bare, doubts=self._doubts)
         except early.NotKnown as error:
             self.mistakes.extend(error.diagnostics)
             return []

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ultraplan.graph.check import Names
+from ultraplan.graph.files import FileUses
 from ultraplan.graph.units import Container, PlanScope, Unit, Vertices, mistake
 from ultraplan.graph.uses import Bare, Use, step_uses, text_uses
 from ultraplan.language.errors import Diagnostic, did_you_mean
@@ -13,8 +14,10 @@ from ultraplan.language.errors import Diagnostic, did_you_mean
 
 def link(
     units: Iterable[Unit], scopes: Iterable[PlanScope], vertices: Vertices, names: Names, bare: Bare,
+    files: FileUses | None = None,
 ) -> Iterator[Diagnostic]:
-    """Adds the edges of all units, fills in their ``uses``; what it finds wrong comes out."""
+    """Adds the edges of all units, fills in their ``uses``, those in template files (``files``) among them; what it
+    finds wrong comes out."""
     for scope in scopes:
         for use in text_uses(scope.document.environment, scope.document.origin.below("environment"), "environment"):
             yield from names.plan_wide(use, scope)
@@ -25,11 +28,17 @@ def link(
         targets, wrong = _needed(unit)
         yield from wrong
         seen: set[tuple[int, str]] = set()
-        for use in [*step_uses(unit.step, bare, unit.inherited.guards), *_declared(unit)]:
+        uses = [*step_uses(unit.step, bare, unit.inherited.guards), *_declared(unit)]
+        for found in files.of(unit) if files is not None else ():
+            if isinstance(found, Use):
+                uses.append(found)
+            else:
+                yield found
+        for use in uses:
             for one in _with_vars(use, unit, seen):
                 unit.uses.append(one)
-                if (found := names.check(one, unit)) is not None:
-                    yield found
+                if (wrong_name := names.check(one, unit)) is not None:
+                    yield wrong_name
                 else:
                     targets += names.before(one, unit)
         _connect(unit, targets, vertices)
@@ -50,6 +59,8 @@ def _needed(unit: Unit) -> tuple[list[Unit], list[Diagnostic]]:
             targets.append(target)
             continue
         known = unit.scope.units
+        if "steps" in unit.scope.doubts:
+            continue
         wrong.append(mistake(
             "unknown-step", f"there is no step {name!r} to wait for", unit.step.origin, "needs", index,
             hint=did_you_mean(name, known) or "`needs` names ids of steps of the same plan file"))

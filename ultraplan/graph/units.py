@@ -6,7 +6,7 @@ what waits for a block waits for one vertex. Vertices that are no nodes are brid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,13 +37,15 @@ class Inherited:
 
 @dataclass(eq=False, slots=True)
 class PlanScope:
-    """One use of a plan file: the plan itself, or a turn of an include of it."""
+    """One use of a plan file: the plan itself, or a turn of an include of it. ``doubts``: the file's, and those of what
+    is handed to it."""
 
     document: Document
     prefix: str
     inputs: Mapping[str, Any]
     outer: Node | None
     owner: Unit | None
+    doubts: frozenset[str] = frozenset()
     units: dict[str, Unit] = field(default_factory=dict)
 
 
@@ -69,7 +71,8 @@ class Container:
 @dataclass(eq=False, slots=True)
 class Unit:
     """A step as written, in one use of its plan file. ``index``: its place in the text. ``uses``: of its own texts, and
-    of the variables that they use. ``nodes``: what it stands for in the end."""
+    of the variables that they use. ``nodes``: what it stands for in the end. ``turns``: of its loop, item and index
+    (None where it has none)."""
 
     id: str
     step: Step
@@ -83,6 +86,7 @@ class Unit:
     uses: list[Use] = field(default_factory=list)
     nodes: list[int] = field(default_factory=list)
     loops: bool = False
+    turns: Sequence[tuple[Any, int] | None] = (None,)
 
     @property
     def place(self) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultraplan.language.document import Origin, Step
 from ultraplan.language.errors import Position
+from ultraplan.language.source import SourceMap
 from ultraplan.shell import Account
+
+if TYPE_CHECKING:
+    from ultraplan.language.compiling import Examined
 
 Path = tuple[str, ...]
 Bare = Mapping[str, tuple[frozenset[str], str | None]]
@@ -70,16 +73,27 @@ def text_uses(
             yield Use(name, _sure(name, asked | guards), origin.below(*path), place, text)
 
 
+def file_uses(text: SourceMap, place: str) -> Iterator[Use]:
+    """The uses in the text of a template file."""
+    from ultraplan.language.compiling import examined
+
+    known = examined(text.text, "file")
+    for name in sorted(known.names):
+        yield Use(name, _sure(name, known.asked), Origin(text, ()), place, text.text)
+
+
 def guards_of(conditions: Iterable[str]) -> frozenset[Path]:
-    """The paths that ``conditions`` ask about with ``is defined`` or `default`."""
+    """The paths that ``conditions`` ask about with ``is defined`` or `default`; one that cannot be read may ask about
+    anything: the empty path."""
     found: frozenset[Path] = frozenset()
     for condition in conditions:
-        found |= _names(condition, True)[1]
+        known = _examined(condition, True)
+        found |= known.asked if known.error is None else frozenset({()})
     return found
 
 
 def _sure(name: Path, asked: Iterable[Path]) -> int:
-    return min((len(one) - 1 for one in asked if name[:len(one)] == one), default=len(name))
+    return min((max(0, len(one) - 1) for one in asked if name[:len(one)] == one), default=len(name))
 
 
 def _texts_of(step: Step, bare: Bare) -> Iterator[tuple[str, Origin, Any, bool]]:
@@ -115,18 +129,14 @@ def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]
                 yield (index, *path), text
 
 
-@lru_cache(maxsize=65536)
 def _names(text: str, bare: bool) -> tuple[frozenset[Path], frozenset[Path]]:
-    """The paths that ``text`` uses, and those of them that it asks about; none where it has a syntax error."""
-    from jinja2 import TemplateError
+    """The paths that ``text`` uses, and those of them that it asks about; none where it has a syntax error, which is
+    reported, with its position, where the document is read."""
+    known = _examined(text, bare)
+    return known.names, known.asked
 
-    from ultraplan.language.names import asked_names, free_names
-    from ultraplan.language.sandbox import environment
 
-    if bare and not text.strip().startswith("{{"):
-        text = f"{{{{ ({text}\n) }}}}"
-    try:
-        tree = environment(crlf="\r" in text).parse(text)
-        return free_names(tree), asked_names(tree)
-    except (TemplateError, RecursionError):  # reported, with its position, where the document is read
-        return frozenset(), frozenset()
+def _examined(text: str, bare: bool) -> Examined:
+    from ultraplan.language.compiling import examined, unbraced
+
+    return examined(unbraced(text), "bare") if bare else examined(text, "value")

@@ -29,11 +29,13 @@ class Checks:
         self._ids: dict[str, Path] = {}
         self._inputs: Mapping[str, Any] = {}
         self._vars: Mapping[str, Any] = {}
+        self._inputs_are_open = False
         self.references: set[str] = set()
 
     def run(self, data: Mapping[str, Any]) -> None:
         """Check all of ``data``; the mistakes are noted, the secret references collected."""
         self._inputs = _mapping(data.get("inputs"))
+        self._inputs_are_open = not isinstance(data.get("inputs", {}), Mapping)
         self._vars = _mapping(data.get("vars"))
         for name, declared in self._inputs.items():
             self._input(name, _mapping(declared), ("inputs", name))
@@ -210,20 +212,12 @@ class Checks:
                 self._name(used, text, (*path, *below))
 
     def _name(self, used: tuple[str, ...], text: str, path: Path) -> None:
-        root = used[0]
-        if root not in NAMES:
-            if any(one.endswith(f"-{root}") for one in self._inputs):
-                return  # the rest of inputs.some-name, which is reported
-            hint = f"did you mean 'inputs.{root}'?" if root in self._inputs else \
-                   f"did you mean 'vars.{root}'?" if root in self._vars else did_you_mean(root, NAMES)
-            self._unknown(root, text, root, path, hint or f"variables are vars.NAME; there are {', '.join(NAMES)}")
-        elif root == "inputs" and len(used) > 1 and used[1] not in self._inputs:
-            dashed = next((one for one in self._inputs if one.startswith(f"{used[1]}-")), None)
-            hint = did_you_mean(used[1], self._inputs) or (
-                "declare it under 'inputs'" if dashed is None else None)
-            if dashed is not None:
-                hint = f"write inputs['{dashed}']: a dash is a minus sign"
-            self._unknown(f"inputs.{used[1]}", text, used[1], path, hint)
+        found = name_mistake(used, self._inputs, self._vars)
+        if found is None or (used[0] == "inputs" and self._inputs_are_open):
+            return
+        message, hint = found
+        shown = message.split("'")[1]
+        self._unknown(shown, text, shown.rpartition(".")[2], path, hint)
 
     def _unknown(self, shown: str, text: str, word: str, path: Path, hint: str | None) -> None:
         match = re.search(rf"(?<![\w.]){re.escape(shown)}(?!\w)", text) or re.search(rf"\b{re.escape(word)}\b", text)
@@ -250,6 +244,28 @@ class Checks:
                                   did_you_mean(scheme, self._schemes)
                                   or f"there are: {', '.join(sorted(self._schemes))}")
             self.references.add(reference)
+
+
+def name_mistake(
+    used: tuple[str, ...], inputs: Mapping[str, Any], variables: Mapping[str, Any],
+) -> tuple[str, str | None] | None:
+    """What is wrong with the name ``used``, and a hint, as far as a plan's ``inputs`` and ``variables`` can tell."""
+    if not used:
+        return None
+    root = used[0]
+    if root not in NAMES:
+        if any(one.endswith(f"-{root}") for one in inputs):
+            return None  # the rest of inputs.some-name, which is reported
+        hint = f"did you mean 'inputs.{root}'?" if root in inputs else \
+               f"did you mean 'vars.{root}'?" if root in variables else did_you_mean(root, NAMES)
+        return f"'{root}' is not defined", hint or f"variables are vars.NAME; there are {', '.join(NAMES)}"
+    if root != "inputs" or len(used) == 1 or used[1] in inputs:
+        return None
+    dashed = next((one for one in inputs if one.startswith(f"{used[1]}-")), None)
+    hint = did_you_mean(used[1], inputs) or ("declare it under 'inputs'" if dashed is None else None)
+    if dashed is not None:
+        hint = f"write inputs['{dashed}']: a dash is a minus sign"
+    return f"'inputs.{used[1]}' is not defined", hint
 
 
 def _long_form(params: Any, step_type: StepTypeInfo) -> Mapping[str, Any] | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
 from ultraplan.language.errors import did_you_mean
 from ultraplan.language.names import Reference, asked_names, free_names
-from ultraplan.language.sandbox import bounded, environment
+from ultraplan.language.sandbox import Environment, bounded, environment
 
 RESULT = "_ultraplan_result"
 """The name that an expression's value has in the context."""
@@ -34,76 +36,149 @@ class ExpressionError(Exception):
 
 class Code(NamedTuple):
     """A compiled template. ``whole``: it is one expression, whose value is left in the context as `RESULT`. ``names``:
-    those it uses; ``asked``: those it provides for the absence of."""
+    those it uses."""
 
     template: Template
     whole: bool
     names: frozenset[Reference]
+
+
+class Examined(NamedTuple):
+    """What is known of a text without running it. ``names``: those it uses; ``asked``: those whose absence it provides
+    for; none where its syntax is wrong. ``error``: why it cannot be compiled, or what it uses that there is not."""
+
+    names: frozenset[Reference]
     asked: frozenset[Reference]
+    error: ExpressionError | None
+
+
+Kind = Literal["value", "file", "bare"]
+"""What a text is: a template in a plan, a template file (which may have comments), an expression without braces."""
+
+
+@lru_cache(maxsize=65536)
+def examined(text: str, kind: Kind) -> Examined:
+    """What ``text`` uses, and what is wrong with it. Compiling comes after, for what is run."""
+    nothing = frozenset[Reference]()
+    try:
+        tree = _parsed_expression(text) if kind == "bare" else _parsed(text, kind == "file")
+    except ExpressionError as error:
+        return Examined(nothing, nothing, error)
+    names, asked, wrong = free_names(tree), asked_names(tree), _lacking(tree)
+    if wrong is None and not _simple(tree, _SIMPLE_DEPTH):
+        try:
+            _ = expression(text) if kind == "bare" else template(text, kind == "file")
+        except ExpressionError as error:
+            wrong = error
+    return Examined(names, asked, wrong)
 
 
 @lru_cache(maxsize=4096)
 def template(text: str, file: bool) -> Code:
     """The code of a template; ``file``: it is a template file, which may have comments. Raises `ExpressionError`."""
-    crlf = "\r" in text
-    if crlf and re.search(r"\r(?!\n)|(?<!\r)\n", text):
-        raise ExpressionError("a template's lines must all end in the same way; these mix CR and LF")
-    env = environment(files=file, crlf=crlf)
-    try:
-        tree = env.parse(text)
-        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)):
-            raise TemplateSyntaxError(f"'{type(node).__name__.lower()}' has no meaning here", node.lineno)
-        match tree.body:
-            case [nodes.Output(nodes=[value])] if not isinstance(value, nodes.TemplateData):
-                return _compiled(env, value)
-        return _named(env, tree, tree, False)
-    except TemplateSyntaxError as error:
-        raise _syntax(error) from None
-    except RecursionError:
-        raise ExpressionError("this is nested too deep") from None
+    env = environment(files=file, crlf="\r" in text)
+    tree = _parsed(text, file)
+    match tree.body:
+        case [nodes.Output(nodes=[value])] if not isinstance(value, nodes.TemplateData):
+            return _compiled(env, value)
+    return _named(env, tree, tree, False)
 
 
 @lru_cache(maxsize=4096)
 def expression(text: str) -> Code:
     """The code of an expression without braces. Raises `ExpressionError`."""
-    env = environment()
+    return _compiled(environment(), _parsed_expression(text))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Whatever Jinja or Python have against a text, as `ExpressionError`."""
     try:
+        yield
+    except TemplateSyntaxError as error:
+        raise _syntax(error) from None
+    except (RecursionError, MemoryError, SyntaxError):
+        raise ExpressionError("this is nested too deep, or names an argument twice") from None
+    except ValueError as error:
+        raise ExpressionError(f"it holds a number that is too long: {error}") from None
+
+
+def _parsed(text: str, file: bool) -> nodes.Template:
+    crlf = "\r" in text
+    if crlf and re.search(r"\r(?!\n)|(?<!\r)\n", text):
+        raise ExpressionError("a template's lines must all end in the same way; these mix CR and LF")
+    with _explained():
+        tree = environment(files=file, crlf=crlf).parse(text)
+        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)):
+            raise TemplateSyntaxError(f"'{type(node).__name__.lower()}' has no meaning here", node.lineno)
+        return tree
+
+
+def _parsed_expression(text: str) -> nodes.Expr:
+    env = environment()
+    with _explained():
         parser = Parser(env, text, state="variable")
         tree = parser.parse_expression()
         if not parser.stream.eos:
             raise TemplateSyntaxError("there is more than one expression here", parser.stream.current.lineno)
         tree.set_environment(env)
-        return _compiled(env, bounded(tree))
-    except TemplateSyntaxError as error:
-        raise _syntax(error) from None
-    except RecursionError:
-        raise ExpressionError("this is nested too deep") from None
+        return bounded(tree)
 
 
-def _compiled(env: Any, value: nodes.Expr) -> Code:
+def _compiled(env: Environment, value: nodes.Expr) -> Code:
     store = nodes.Assign(nodes.Name(RESULT, "store", lineno=1), value, lineno=value.lineno or 1)
     tree = nodes.Template([store], lineno=1)
     tree.set_environment(env)
     return _named(env, tree, value, True)
 
 
-def _named(env: Any, tree: nodes.Template, named: nodes.Node, whole: bool) -> Code:
+def _named(env: Environment, tree: nodes.Template, named: nodes.Node, whole: bool) -> Code:
     """The code of ``tree``, with the names that ``named`` uses; they are read first, for compiling changes the tree."""
-    names, asked = free_names(named), asked_names(named)
-    return Code(env.from_string(tree), whole, names, asked)
+    names = free_names(named)
+    if (error := _lacking(tree)) is not None:
+        raise error
+    with _explained():
+        return Code(env.from_string(tree), whole, names)
+
+
+_SIMPLE_DEPTH = 24
+_SIMPLE = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Getattr, nodes.Getitem, nodes.Filter,
+           nodes.Test, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Add, nodes.Sub, nodes.Mul,
+           nodes.CondExpr, nodes.If, nodes.List, nodes.Dict, nodes.Pair)
+
+
+def _simple(node: nodes.Node, depth: int) -> bool:
+    """Whether ``node`` compiles for sure, given that its filters and tests are there: no statement but `if`, no
+    argument by name, no call, and nothing nested deep. (Compiling takes ten times as long as parsing.)"""
+    if isinstance(node, nodes.Name):
+        return node.ctx == "load"
+    if depth == 0 or not isinstance(node, _SIMPLE) or getattr(node, "kwargs", None):
+        return False
+    return all(_simple(child, depth - 1) for child in node.iter_child_nodes())
+
+
+def _lacking(tree: nodes.Node) -> ExpressionError | None:
+    """The first filter or test that there is not. (Jinja itself looks for those in branches when it takes them.)"""
+    env = environment()
+    own = [tree] if isinstance(tree, (nodes.Filter, nodes.Test)) else []
+    for node in (*own, *tree.find_all((nodes.Filter, nodes.Test))):
+        what, known = ("filter", env.filters) if isinstance(node, nodes.Filter) else ("test", env.tests)
+        if node.name not in known:
+            return _unknown(what, node.name, node.lineno)
+    return None
+
+
+def _unknown(what: str, name: str, line: int | None) -> ExpressionError:
+    env = environment()
+    shown = [name for name in (env.filters if what == "filter" else env.tests) if name[0] != "_"]
+    return ExpressionError(f"there is no {what} '{name}'", line=line, hint=did_you_mean(name, shown))
 
 
 def _syntax(error: TemplateSyntaxError) -> ExpressionError:
     message = error.message or "a syntax error"
-    hint = None
-    unknown = re.match(r"No (filter|test) named '([^']*)'", message)
-    if unknown:
-        env = environment()
-        shown = [name for name in (env.filters if unknown[1] == "filter" else env.tests) if name[0] != "_"]
-        message, hint = f"there is no {unknown[1]} '{unknown[2]}'", did_you_mean(unknown[2], shown)
     for pattern, words in _PLAINER:
         message = re.sub(pattern, words, message)
-    return ExpressionError(message.rstrip("."), line=error.lineno, hint=hint)
+    return ExpressionError(message.rstrip("."), line=error.lineno)
 
 
 _PLAINER = (

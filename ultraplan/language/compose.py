@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from ultraplan.language.errors import Diagnostic, Position, SourceError, did_you_mean
-from ultraplan.language.source import LINE_END, MAX_ALIASED, MAX_DEPTH, SourceMap, Span
+from ultraplan.language.errors import Diagnostic, Position, did_you_mean
+from ultraplan.language.source import LINE_END, MAX_ALIASED, MAX_DEPTH, Read, SourceMap, Span
 from ultraplan.language.syntax import explain, unquoted_template
 from ultraplan.secrets import CLOSE, OPEN
 
@@ -60,27 +60,27 @@ class Composer:
         self.frames: list[_Frame] = []
         self.result: tuple[Any, Span] | None = None
 
-    def compose(self) -> tuple[Any, SourceMap]:
-        """The data and its source map; raises `SourceError`."""
+    def compose(self) -> Read:
+        """What the text writes, and what is wrong with it."""
         self._characters()
-        if not self.found:
-            parser = _Parser(self.map.text)
-            collecting = gc.isenabled()
-            gc.disable()  # nothing here becomes garbage, and looking for it doubles the time of a large file
-            try:
-                self._events(parser)
-            except yaml.MarkedYAMLError as error:
-                self.found.extend(explain(error, self.map))
-            finally:
-                if collecting:
-                    gc.enable()
-                parser.dispose()
         if self.found:
-            raise SourceError(self.found)
+            return Read(None, self.map, self.found)
+        parser = _Parser(self.map.text)
+        collecting = gc.isenabled()
+        gc.disable()  # nothing here becomes garbage, and looking for it doubles the time of a large file
+        try:
+            self._events(parser)
+        except yaml.MarkedYAMLError as error:
+            self.found.extend(explain(error, self.map))
+            self.result = None
+        finally:
+            if collecting:
+                gc.enable()
+            parser.dispose()
         if self.result is None:
-            return None, self.map
+            return Read(None, self.map, self.found)
         data, root = self.result
-        return data, SourceMap(self.map.file, self.map.text, root)
+        return Read(data, SourceMap(self.map.file, self.map.text, root), self.found)
 
     def _wrong(self, code: str, message: str, where: Span | Position, hint: str | None = None) -> None:
         at = where.position(self.map.file) if isinstance(where, Span) else where

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ultraplan.language.errors import Position
+from ultraplan.language.errors import Diagnostic, Position
 from ultraplan.language.source import SourceMap
 from ultraplan.language.values import Duration
 from ultraplan.shell import Account
@@ -119,7 +119,9 @@ class Step:
 class Document:
     """A plan file. ``serial``: batch sizes as written (numbers or percents). ``objectives``: rto and rpo.
 
-    ``references``: every secret reference that stands in the file (``env:NAME``).
+    ``references``: every secret reference that stands in the file (``env:NAME``). ``mistakes``: what is wrong with the
+    file; a document that has some holds what could be read beside them, is good for finding more, and compiles to
+    nothing. ``doubts``: the names, dotted, whose meaning its mistakes leave open (see `ultraplan.language.salvage`).
     """
 
     name: str
@@ -140,6 +142,8 @@ class Document:
     become: Account | bool | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     references: frozenset[str] = frozenset()
+    mistakes: tuple[Diagnostic, ...] = ()
+    doubts: frozenset[str] = frozenset()
 
     def walk(self) -> Iterator[Step]:
         """Every step of the plan, blocks' included, in text order."""

@@ -55,6 +55,16 @@ class SourceError(Exception):
         super().__init__("\n".join(d.render() for d in self.diagnostics))
 
 
+def without_echoes(*findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """All of ``findings``, where those that know better come first: of what others say of a place that one of them has
+    spoken of, nothing."""
+    found: list[Diagnostic] = []
+    for more in findings:
+        said = {one.at for one in found if one.at is not None}
+        found += [one for one in more if one.at not in said]
+    return found
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """``did you mean 'x'?`` for the closest of ``known``, or None where nothing is close."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)

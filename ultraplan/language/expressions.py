@@ -17,7 +17,16 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Undefined
 
 from ultraplan.language import bounds
-from ultraplan.language.compiling import RESULT, Code, ExpressionError, expression, template, unbraced
+from ultraplan.language.compiling import (
+    RESULT,
+    Code,
+    ExpressionError,
+    Kind,
+    examined,
+    expression,
+    template,
+    unbraced,
+)
 from ultraplan.language.errors import did_you_mean
 from ultraplan.language.filters import known
 from ultraplan.language.names import Reference
@@ -25,7 +34,8 @@ from ultraplan.language.sandbox import environment
 from ultraplan.language.unknown import Unknown, UnknownValue
 from ultraplan.secrets import marker
 
-__all__ = ["ExpressionError", "Fault", "Unknown", "UnknownValue", "Variables", "check", "evaluate", "references",
+__all__ = ["ExpressionError", "Fault", "Unknown", "UnknownValue", "Variables", "check", "check_file",
+           "evaluate", "references",
            "render", "render_text", "truth"]
 
 _TAGS = re.compile(r"\{\{|\{%")
@@ -92,19 +102,21 @@ def references(value: Any, *, bare: bool = False, needed: bool = False) -> froze
     """
     found: set[Reference] = set()
     for _, text in _texts(value, bare):
-        try:
-            code = expression(unbraced(text)) if bare else template(text, False)
-        except ExpressionError:
-            continue
-        asked = code.asked if needed else frozenset()
-        found |= {path for path in code.names if not any(path[: len(one)] == one for one in asked)}
+        known = examined(unbraced(text), "bare") if bare else examined(text, "value")
+        asked = known.asked if needed else frozenset()
+        found |= {path for path in known.names if not any(path[: len(one)] == one for one in asked)}
     return frozenset(found)
 
 
 def check(value: Any, *, bare: bool = False) -> list[Fault]:
     """The syntax errors of the templates in ``value``, unknown filters and tests among them. ``bare`` as in
     `references`."""
-    return [fault for path, text in _texts(value, bare) for fault in _faults(path, text, bare)]
+    return [fault for path, text in _texts(value, bare) for fault in _faults(path, text, "bare" if bare else "value")]
+
+
+def check_file(text: str) -> list[Fault]:
+    """The syntax errors of a template file's text, unknown filters and tests among them."""
+    return list(_faults((), text, "file"))
 
 
 class Variables(Mapping[str, Any]):
@@ -282,25 +294,26 @@ def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]
 _PIECE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
 
 
-def _faults(path: tuple[str | int, ...], text: str, bare: bool) -> Iterator[Fault]:
+def _faults(path: tuple[str | int, ...], text: str, kind: Kind) -> Iterator[Fault]:
     """What is wrong in ``text``: each expression that is wrong by itself, else the whole at its first tag."""
-    try:
-        _ = expression(unbraced(text)) if bare else template(text, False)
-    except ExpressionError as error:
-        whole = error
-    else:
+    whole = examined(unbraced(text) if kind == "bare" else text, kind).error
+    if whole is None:
         return
+    seen = _NOT_READ.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text) if kind == "file" else text
     alone = False
-    for piece in () if bare else _PIECE.finditer(text):
-        try:
-            expression(piece[1])
-        except ExpressionError as error:
+    for piece in () if kind == "bare" else _PIECE.finditer(seen):
+        if (error := examined(piece[1], "bare").error) is not None:
             alone = True
             yield Fault(path, str(error), *_place(text, piece.start()))
     if not alone:
-        offset = 0 if bare else sum(len(row) for row in text.splitlines(keepends=True)[: (whole.line or 1) - 1])
-        tag = None if bare else _TAGS.search(text, offset) or _TAGS.search(text)
+        above = [] if kind == "bare" else text.splitlines(keepends=True)[: (whole.line or 1) - 1]
+        offset = sum(map(len, above))
+        tag = None if kind == "bare" else _TAGS.search(text, offset) or _TAGS.search(text)
         yield Fault(path, str(whole), *_place(text, tag.start() if tag else 0))
+
+
+_NOT_READ = re.compile(r"\{#.*?#\}|\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+"""Comments and raw text of template files."""
 
 
 def _place(text: str, offset: int) -> tuple[int, int]:

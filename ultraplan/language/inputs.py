@@ -11,6 +11,7 @@ from typing import Any
 from ultraplan.language.document import Document, Input
 from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean
 from ultraplan.language.source import load_yaml, read_source
+from ultraplan.language.unknown import MISTAKEN
 from ultraplan.language.values import Duration, Size
 from ultraplan.secrets import has_marker, marker
 
@@ -26,6 +27,14 @@ def parse_extra(args: Sequence[str]) -> dict[str, Any]:
 
     Raises `SourceError`.
     """
+    given, wrong = examine_extra(args)
+    if wrong:
+        raise SourceError(wrong)
+    return given
+
+
+def examine_extra(args: Sequence[str]) -> tuple[dict[str, Any], list[Diagnostic]]:
+    """As `parse_extra`, with what is wrong beside what is given."""
     given: dict[str, Any] = {}
     wrong: list[Diagnostic] = []
     for arg in args:
@@ -46,9 +55,7 @@ def parse_extra(args: Sequence[str]) -> dict[str, Any]:
             wrong.append(Diagnostic("input", "-e takes NAME=VALUE or @FILE", hint="for example: -e version=1.4.2"))
         else:
             given[name] = value
-    if wrong:
-        raise SourceError(wrong)
-    return given
+    return given, wrong
 
 
 def resolve_inputs(document: Document, given: Mapping[str, Any], environ: Mapping[str, str] = MappingProxyType({}),
@@ -58,35 +65,53 @@ def resolve_inputs(document: Document, given: Mapping[str, Any], environ: Mappin
     An input without any of them is None if it is not required. Secrets, given by reference, become markers. Raises
     `SourceError` with all that is missing, unknown or does not fit.
     """
+    values, wrong = examine_inputs(document, given, environ, schemes)
+    if wrong:
+        raise SourceError(wrong)
+    return values
+
+
+def examine_inputs(
+    document: Document, given: Mapping[str, Any], environ: Mapping[str, str] = MappingProxyType({}),
+    schemes: Collection[str] = SCHEMES,
+) -> tuple[dict[str, Any], list[Diagnostic]]:
+    """As `resolve_inputs`, with what is wrong beside the values; `MISTAKEN` stands for those that it leaves open."""
     wrong: list[Diagnostic] = []
     for name in given:
-        if name not in document.inputs:
+        if name not in document.inputs and not document.doubts & {"inputs", f"inputs.{name}"}:
             hint = did_you_mean(name, document.inputs)
             known = ", ".join(document.inputs) or "none"
             wrong.append(Diagnostic("unknown-input", f"the plan has no input '{name}'",
                                     hint=hint or f"its inputs: {known}"))
     values: dict[str, Any] = {}
     for name, declared in document.inputs.items():
-        variable = PREFIX + name.upper().replace("-", "_")
+        if f"inputs.{name}" in document.doubts:
+            values[name] = MISTAKEN
+            continue
         try:
-            if name in given:
-                values[name] = _value(declared, given[name], schemes)
-            elif variable in environ:
-                values[name] = _value(declared, environ[variable], schemes)
-            elif declared.default is not None:
-                values[name] = _value(declared, declared.default, schemes)
-            elif declared.required:
-                what = f": {declared.description}" if declared.description else ""
-                raise _Missing(f"the input '{name}' is missing{what}", f"give it with -e {name}=… or {variable}")
-            else:
-                values[name] = None
+            values[name] = _found(name, declared, given, environ, schemes)
         except _Missing as error:
+            values[name] = MISTAKEN
             wrong.append(_diagnostic(declared, "missing-input", error.args[0], error.args[1]))
         except ValueError as error:
+            values[name] = MISTAKEN
             wrong.append(_diagnostic(declared, "input", f"the input '{name}' does not fit: {error}", None))
-    if wrong:
-        raise SourceError(wrong)
-    return values
+    return values, wrong
+
+
+def _found(name: str, declared: Input, given: Mapping[str, Any], environ: Mapping[str, str],
+           schemes: Collection[str]) -> Any:
+    variable = PREFIX + name.upper().replace("-", "_")
+    if name in given:
+        return given[name] if given[name] is MISTAKEN else _value(declared, given[name], schemes)
+    if variable in environ:
+        return _value(declared, environ[variable], schemes)
+    if declared.default is not None:
+        return _value(declared, declared.default, schemes)
+    if not declared.required:
+        return None
+    what = f": {declared.description}" if declared.description else ""
+    raise _Missing(f"the input '{name}' is missing{what}", f"give it with -e {name}=… or {variable}")
 
 
 class _Missing(Exception):

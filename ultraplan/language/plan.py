@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ultraplan.language.document import Document, Input, OnFailure, Origin, Scope, Step, Strategy
-from ultraplan.language.errors import Diagnostic, SourceError
+from ultraplan.language.errors import Diagnostic, SourceError, without_echoes
 from ultraplan.language.inputs import SCHEMES
+from ultraplan.language.salvage import UNREADABLE
 from ultraplan.language.schema import CONSTRUCTS, SchemaOf, StepTypeInfo, plan_schema
-from ultraplan.language.source import decode, load_yaml, read_source
+from ultraplan.language.source import decode, read_source, read_yaml
 from ultraplan.language.values import Duration, parse_percent
 from ultraplan.shell import Account
 
@@ -37,17 +38,35 @@ class Language:
 
     def load(self, path: str | Path, read: Read | None = None) -> Document:
         """The plan in the file at ``path``, which ``read`` gives if it is not on this disk. Raises `SourceError`."""
-        return self.parse(read_source(path) if read is None else decode(read(str(path)), str(path)), str(path))
+        return _faultless(self.examine(path, read))
 
     def parse(self, text: str, file: str) -> Document:
         """The plan that ``text`` writes; ``file`` is its name in positions. Raises `SourceError` with every mistake."""
+        return _faultless(self._examined(text, file))
+
+    def examine(self, path: str | Path, read: Read | None = None) -> Document:
+        """As `load`, but what is wrong is among the document's ``mistakes``, so that more can be found elsewhere.
+
+        Raises `SourceError` only where the mistakes leave no plan.
+        """
+        return self._examined(read_source(path) if read is None else decode(read(str(path)), str(path)), str(path))
+
+    def _examined(self, text: str, file: str) -> Document:
         from ultraplan.language.checks import Checks
         from ultraplan.language.problems import Problems, SchemaProblems
 
-        data, source = load_yaml(text, file)
-        if data is None:
+        data, source, malformed = read_yaml(text, file)
+        blanked: set[str] = set()
+        if data is None and malformed:
+            from ultraplan.language.recover import Recovered
+
+            recovered = Recovered(text, file)
+            (data, source, malformed), blanked = recovered.read, recovered.blanked
+        if data is None and not malformed:
             raise SourceError([Diagnostic("empty-file", "this file is empty", source.at(()), None,
                                           "a plan has at least: plan: NAME and steps: [ … ]")])
+        if data is None:
+            raise SourceError(malformed)
         problems = Problems(source)
         reader = SchemaProblems(problems, self._types)
         for error in self._validator.iter_errors(data):
@@ -56,17 +75,33 @@ class Language:
         checks = Checks(meaning, self._types, self._schemes)
         if isinstance(data, dict):
             checks.run(data)
-        said = {one.at for one in meaning.found}  # where both speak, the checks know better
-        found = [one for one in problems.found if one.at not in said] + meaning.found
-        if found:
-            raise SourceError(_without_secrets(found))
-        return _document(data, Origin(source, ()), file, frozenset(checks.references), self._types)
+        if blanked:
+            problems.forget(lambda path: not path or (path[0] in blanked and len(path) == 1))
+        found = without_echoes(malformed, meaning.found, problems.found)
+        references = frozenset(checks.references)
+        if not found:
+            return _document(data, Origin(source, ()), file, references, self._types)
+        from ultraplan.language.salvage import Salvage
+
+        salvage = Salvage(data, self._validator, self._types, blanked)
+        salvage.doubt([*problems.places, *meaning.places])
+        mistakes = tuple(_without_secrets(found))
+        if salvage.data is None:
+            raise SourceError(mistakes)
+        return replace(_document(salvage.data, Origin(source, ()), file, references, self._types),
+                       mistakes=mistakes, doubts=frozenset(salvage.doubts))
 
     @cached_property
     def _validator(self) -> Any:
         from jsonschema import Draft202012Validator
 
         return Draft202012Validator(self.schema())
+
+
+def _faultless(document: Document) -> Document:
+    if document.mistakes:
+        raise SourceError(document.mistakes)
+    return document
 
 
 def _without_secrets(found: list[Diagnostic]) -> Iterator[Diagnostic]:
@@ -118,12 +153,12 @@ def _steps(data: list[Any], origin: Origin, types: Mapping[str, Any], on_failure
 def _step(data: Mapping[str, Any], origin: Origin, name: str, types: Mapping[str, Any], on_failure: OnFailure) -> Step:
     """``on_failure``: what the block or plan around it says."""
     on_failure = OnFailure(data.get("on_failure", on_failure))
-    kind = next(key for key in data if key in types or key in CONSTRUCTS)
+    kind = next((key for key in data if key in types or key in CONSTRUCTS), UNREADABLE)
     needs, tags = data.get("needs"), data.get("tags", [])
     undo = data.get("undo")
     optional = {key: Duration.parse(data[key]) for key in ("delay", "timeout", "confirm") if key in data}
     return Step(
-        id=name, type=kind, params=data[kind], origin=origin, name=data.get("name"),
+        id=name, type=kind, params=data.get(kind), origin=origin, name=data.get("name"),
         needs=None if needs is None else (needs,) if isinstance(needs, str) else tuple(needs),
         when=tuple(_conditions(data.get("when", []))),
         loop=data.get("loop"), retries=data.get("retries", 0), until=data.get("until"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ultraplan.language import hints
@@ -40,6 +40,8 @@ class Problems:
     def __init__(self, source: SourceMap) -> None:
         self.source = source
         self.found: list[Diagnostic] = []
+        self.places: list[tuple[str, Path]] = []
+        """The codes of the mistakes in values and keys, with the paths to those."""
 
     def at(self, code: str, message: str, position: Position, hint: str | None = None) -> None:
         """Note a mistake at ``position``."""
@@ -47,10 +49,18 @@ class Problems:
 
     def value(self, code: str, message: str, path: Path, hint: str | None = None) -> None:
         """Note a mistake in the value at ``path``."""
+        self.places.append((code, path))
         self.at(code, message, self.source.at(path), hint)
+
+    def forget(self, which: Callable[[Path], bool]) -> None:
+        """Take back the mistakes noted in values and keys at paths of which ``which`` is true."""
+        gone = {self.source.at(path, key=key) for _, path in self.places for key in (False, True) if which(path)}
+        self.found = [one for one in self.found if one.at not in gone]
+        self.places = [(code, path) for code, path in self.places if not which(path)]
 
     def key(self, code: str, message: str, path: Path, hint: str | None = None) -> None:
         """Note a mistake in the key at the end of ``path``."""
+        self.places.append((code, path))
         self.at(code, message, self.source.at(path, key=True), hint)
 
 

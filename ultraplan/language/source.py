@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ultraplan.language.errors import Diagnostic, Position, SourceError
 
@@ -125,6 +125,16 @@ class SourceMap:
         return span
 
 
+class PlainText(SourceMap):
+    """A file that is text and nothing else (a template)."""
+
+    __slots__ = ()
+
+    def within(self, path: Path_, line: int, column: int) -> Position:
+        """The position of a character of the text."""
+        return Position(self.file, line, column, 1)
+
+
 def decode(data: bytes, file: str) -> str:
     """``data`` as text; raises `SourceError` where it is not UTF-8."""
     try:
@@ -148,12 +158,28 @@ def read_source(path: str | Path) -> str:
     raise SourceError([Diagnostic("unreadable", f"cannot read {path}: {why}")])
 
 
+class Read(NamedTuple):
+    """What was read of a text. ``data``: None where it writes nothing, or where ``mistakes`` leave nothing of it."""
+
+    data: Any
+    source: SourceMap
+    mistakes: list[Diagnostic]
+
+
 def load_yaml(text: str, file: str) -> tuple[Any, SourceMap]:
     """The data that ``text`` writes (None where it writes nothing) and its source map.
 
     ``file`` is the name that positions carry. Mapping keys are strings. Values that aliases repeat are shared, so
     treat the data as immutable. Raises `SourceError` with every mistake that was found.
     """
+    data, source, mistakes = read_yaml(text, file)
+    if mistakes:
+        raise SourceError(mistakes)
+    return data, source
+
+
+def read_yaml(text: str, file: str) -> Read:
+    """As `load_yaml`, with the mistakes beside what could be read in spite of them."""
     from ultraplan.language.compose import Composer
 
     return Composer(text.removeprefix("\ufeff"), file).compose()

@@ -13,6 +13,12 @@ class UnknownValue(Exception):
         super().__init__(f"known only after {', '.join(sorted(steps))} has run")
 
 
+    @property
+    def mistaken(self) -> bool:
+        """Whether it is a mistake, told elsewhere, that leaves the value open (`MISTAKEN`)."""
+        return "" in self.steps
+
+
 class Unknown:
     """A value that is known only after ``step`` has run. Any use of it raises `UnknownValue`."""
 
@@ -39,3 +45,7 @@ class Unknown:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = fail
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = fail
     __format__ = __reversed__ = fail
+
+
+MISTAKEN = Unknown("")
+"""What stands for a value that a mistake leaves open, while other mistakes are looked for."""

@@ -148,12 +148,12 @@ def plain_schema(step: StepType[Any]) -> dict[str, Any]:
 
 
 @cache
-def file_fields(step: StepType[Any]) -> tuple[str, ...]:
-    """The parameters that name a file or folder beside the plan."""
+def file_fields(step: StepType[Any]) -> Mapping[str, bool]:
+    """The parameters that name a file or folder beside the plan; true for those that are templates."""
     if not dataclasses.is_dataclass(step.Params):
-        return ()
-    return tuple(name for name, kind in get_type_hints(step.Params).items()
-                 if {SourceFile, TemplateFile} & {kind, *get_args(kind)})
+        return {}
+    kinds = {name: {kind, *get_args(kind)} for name, kind in get_type_hints(step.Params).items()}
+    return {name: TemplateFile in kind for name, kind in kinds.items() if {SourceFile, TemplateFile} & kind}
 
 
 @cache
