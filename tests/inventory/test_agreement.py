@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.inventory import generate
-from tests.inventory.conftest import Peer
+from tests.peers import Peer
 from ultraplan.inventory import Inventory, PatternError, as_graph, as_list, load_inventory, match
 
 Write = Callable[[Mapping[str, str]], Path]

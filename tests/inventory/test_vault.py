@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.inventory.conftest import Peer
+from tests.peers import Peer
 from ultraplan import vault
 from ultraplan.inventory import as_list, load_inventory, references_in
 from ultraplan.language.errors import SourceError
