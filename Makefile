@@ -93,7 +93,7 @@ $(PEERS)/.ready: requirements/peers.txt
 
 # program:Debian package, for what the tests start on this machine
 TOOLS := sshd:openssh-server ssh:openssh-client ip:iproute2 busybox:busybox-static sudo:sudo systemctl:systemd \
-         dash:dash unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables
+         dash:dash unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables age:age
 
 system:
 	@missing=; \

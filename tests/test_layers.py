@@ -19,11 +19,12 @@ MAY = {
     "language": BASE,
     "inventory": BASE | {"language"},
     "graph": BASE | {"language", "inventory"},
-    "steps": BASE | {"language"},
+    "steps": BASE | {"language", "backup"},
     "transport": BASE,
+    "backup": BASE | {"transport"},
     "journal": set(),
-    "engine": BASE | {"language", "inventory", "graph", "steps", "transport", "journal"},
-    "cli": BASE | {"language", "inventory", "graph", "steps", "transport", "journal", "engine"},
+    "engine": BASE | {"language", "inventory", "graph", "steps", "transport", "backup", "journal"},
+    "cli": BASE | {"language", "inventory", "graph", "steps", "transport", "backup", "journal", "engine"},
 }
 
 

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {
-    "asyncio", "cryptography", "fabric", "httpx", "invoke", "jinja2", "jsonschema", "msgspec", "networkx", "paramiko",
-    "rich", "sqlite3", "yaml",
+    "asyncio", "boto3", "botocore", "cryptography", "fabric", "httpx", "invoke", "jinja2", "jsonschema", "msgspec", "networkx", "paramiko",
+    "pyrage", "rich", "sqlite3", "yaml", "zstandard",
 }
 
 PROBE = """

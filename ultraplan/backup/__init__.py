@@ -1,0 +1,1 @@
+"""Backup sets: an open format, its stores, retention and restore (docs/explanation/backup-format.md)."""
