@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ultraplan.cli import options
@@ -137,9 +138,9 @@ def _answers(args: argparse.Namespace, inventory: Inventory, hosts: tuple[str, .
         try:
             # Each with a connector of its own: variables that cannot be used are this host's trouble, not everybody's.
             targets = {name: target_of(inventory.hosts[name])}
-            connect = connector(targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
-                                known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
-            fleet = Fleet(inventory, targets, connect, secrets, {}, settings.state)
+            connections = partial(connector, targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
+                                  known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
+            fleet = Fleet(inventory, targets, connections, secrets, {}, settings.state)
             try:
                 facts = fleet.session(name).facts()
             finally:

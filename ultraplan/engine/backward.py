@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ultraplan.engine.confine import concealed, told
+from ultraplan.engine.confirm import DeadMan
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
 from ultraplan.engine.recover import Ended, Recovery
@@ -19,7 +20,7 @@ from ultraplan.journal.base import JournalError
 from ultraplan.journal.events import Failed, InDoubt, Intent, Outcome, Prepared, Skipped, Started, Verified
 from ultraplan.language.expressions import ExpressionError
 from ultraplan.secrets import SecretError
-from ultraplan.shell import Program, Reply
+from ultraplan.shell import Account, Program, Reply
 from ultraplan.steps.base import HostStep, State, StepFailed
 from ultraplan.transport.base import TransportError
 
@@ -55,21 +56,21 @@ class _Undo:
         self.key = (node.id, host)
         self.op = run.op(node.id, host)
         self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host, "direction": "reverse"}
+        self.dead_man = DeadMan(run, recovery, node, host)
 
     def carry_out(self) -> None:
         prepared = self.run.way_back(self.key)
         if prepared is not None and prepared.way_back == NO_WAY_BACK:
-            self.run.write(Started(**self.about),
-                           Failed(**self.about, error=f"irreversible: {self.node.step.irreversible}", effect=False))
+            self._carry_out(self._leave)
         elif prepared is None or prepared.reverse is None:
             self.run.write(Skipped(**self.about, why="nothing to undo"))
         else:
-            self._carry_out(prepared, prepared.reverse)
+            self._carry_out(partial(self._undo, prepared, prepared.reverse))
 
-    def _carry_out(self, prepared: Prepared, reverse: Mapping[str, Any]) -> None:
+    def _carry_out(self, undo: Callable[[], None]) -> None:
         for delay in (*RETRY_DELAYS, None):
             try:
-                self._undo(prepared, reverse)
+                undo()
                 return
             except Fenced:
                 raise
@@ -90,16 +91,32 @@ class _Undo:
                 self.run.tell(self.node.id, self.host.name, f"undo: {problem}; next try in {delay:g} s")
                 self.run.sleep(delay)
 
+    def _leave(self) -> None:
+        """What has no way back stays, if it happened: that is found out as for anything else."""
+        if isinstance(self.run.fleet.registry[self.node.step.type], HostStep):
+            account = self.run.resolver.account(self.node.step, self.host.name)
+            began = self._began(self.run.fleet.session(self.host.name), account)
+            if began is False:
+                self.run.write(Skipped(**self.about, why="it never began"))
+                return
+            if began is None:
+                raise _Doubt("whether the step was done is not known; if so, there is no way back")
+        self.run.write(Started(**self.about),
+                       Failed(**self.about, error=f"irreversible: {self.node.step.irreversible}", effect=False))
+
     def _undo(self, prepared: Prepared, reverse: Mapping[str, Any]) -> None:
         resolved = self.run.resolver.again(self.node, self.host, self.node.step, reverse["params"],
                                            reverse["environment"])
         session = self.run.fleet.session(self.host.name)
         if resolved.on_host is not None:
-            began = self._began(session, resolved)
+            if self._undone_by_the_host(session, resolved, prepared):
+                self.run.write(Started(**self.about), Verified(**self.about))
+                return
+            began = self._began(session, resolved.account)
             if began is False:
                 self.run.write(Skipped(**self.about, why="it never began"))
                 return
-            if began is None and "undo" in reverse:
+            if began is None and "undo" in reverse and not self._was_armed(session, resolved):
                 raise _Doubt("whether the step was done is not known, so neither is whether to undo it")
         if "undo" in reverse:
             self._compensate(session, reverse["undo"])
@@ -111,7 +128,7 @@ class _Undo:
 
     # -- is the effect over, and did it begin? ------------------------------------------------------------------
 
-    def _began(self, session: HostSession, resolved: Resolved) -> bool | None:
+    def _began(self, session: HostSession, account: Account | None) -> bool | None:
         """Whether a forward attempt began (None: cannot be known). Afterwards nothing of it runs any more."""
         known = self.run.last_intent(self.op, "forward")
         if known is None:
@@ -121,7 +138,7 @@ class _Undo:
             return True
         if said is False or self.run.outcome(self.op, "forward") is not None:
             return self.run.may_have_begun(self.op)
-        ended = self._ended(session, resolved, known[0], str(known[0].attempt), time.time())
+        ended = self._ended(session, account, known[0], str(known[0].attempt), time.time())
         if not ended.began:
             return self.run.may_have_begun(self.op)
         return True if ended.reply is not None or ended.problem is not None else None
@@ -133,11 +150,42 @@ class _Undo:
         if (known is None or self.run.outcome(self.op, "reverse") is not None
                 or self.run.resolved(self.op, "reverse") is not None):
             return None
-        return self._ended(session, resolved, known[0], f"r{known[0].attempt}", known[1] + resolved.timeout)
+        return self._ended(session, resolved.account, known[0], f"r{known[0].attempt}", known[1] + resolved.timeout)
 
-    def _ended(self, session: HostSession, resolved: Resolved, intent: Intent, attempt: str, until: float) -> Ended:
-        receipt = self.recovery.receipt(session, self.op, attempt, resolved.account, until)
-        return self.recovery.ended(session, self.op, attempt, resolved.account, receipt, intent.boot)
+    def _ended(self, session: HostSession, account: Account | None, intent: Intent, attempt: str,
+               until: float) -> Ended:
+        receipt = self.recovery.receipt(session, self.op, attempt, account, until)
+        return self.recovery.ended(session, self.op, attempt, account, receipt, intent.boot)
+
+    # -- what the host has undone by itself (`confirm`) ---------------------------------------------------------
+
+    def _undone_by_the_host(self, session: HostSession, resolved: Resolved, prepared: Prepared) -> bool:
+        """Whether the host has done it all. Afterwards it does nothing by itself any more. Raises `_Doubt`."""
+        known = self.run.last_intent(self.op, "forward")
+        last = self.run.outcome(self.op, "forward")
+        if known is None or known[0].confirm is None or (last is not None and last.ok):
+            return False
+        if last is not None and last.undone:
+            return True
+        if self.run.last_intent(self.op, "reverse") is not None:
+            return False  # an undo of our own began, so this was settled before it
+        settled = self.dead_man.settle(session, resolved, known[0].attempt)
+        if settled.how != "fired":
+            return False
+        wrong = self.dead_man.undo_failed(session, resolved, settled)
+        if wrong is not None and settled.reply is None and "undo" in (prepared.reverse or {}):
+            self.run.write(Started(**self.about), self._intent(session, resolved))
+            raise _Doubt(f"the host's own undo: {wrong}")
+        return wrong is None
+
+    def _was_armed(self, session: HostSession, resolved: Resolved) -> bool:
+        """Whether an effect that died is to be undone whatever it had done so far, because the host would have done the
+        same: it began, and it was to be confirmed."""
+        known = self.run.last_intent(self.op, "forward")
+        if known is None or known[0].confirm is None:
+            return False
+        receipt = session.receipt(self.run.here, self.op, str(known[0].attempt), resolved.account)
+        return receipt.state != "absent"
 
     # -- three ways back ----------------------------------------------------------------------------------------
 
@@ -245,11 +293,10 @@ class _Undo:
                  act: Callable[[int], Reply | None]) -> Reply | None:
         """One attempt with its INTENT and OUTCOME around it. Where the connection is lost there is no OUTCOME: the next
         attempt asks the receipt first."""
-        attempt = self.run.next_attempt(self.op, "reverse")
-        boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
+        intent = self._intent(session, resolved)
+        attempt = intent.attempt
         fault("before-reverse-intent", self.node.id)
-        self.run.write(Started(**self.about), Intent(
-            **self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout, boot=boot))
+        self.run.write(Started(**self.about), intent)
         fault("after-reverse-intent", self.node.id)
         try:
             looked = act(attempt)
@@ -262,6 +309,11 @@ class _Undo:
         fault("after-reverse-effect", self.node.id)
         self.run.write(Outcome(**self.about, ok=True, attempt=attempt))
         return looked
+
+    def _intent(self, session: HostSession | None, resolved: Resolved) -> Intent:
+        boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
+        return Intent(**self.about, attempt=self.run.next_attempt(self.op, "reverse"), epoch=self.run.lease.epoch,
+                      deadline=resolved.timeout, boot=boot)
 
     def _facts(self, state: State) -> dict[str, Any]:
         return concealed(self.run.fleet.secrets, state.facts)

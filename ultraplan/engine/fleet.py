@@ -25,19 +25,22 @@ def _nobody(node: str, host: str, question: str, deadline: float | None) -> bool
 class Fleet:
     """Sessions by host. ``pre_images``: a folder on the controller for what its own steps replace.
 
+    ``connections`` makes a way to the hosts that shares no connection with those before.
     ``wait``, ``ask`` and ``log`` are what controller steps get (see `ultraplan.steps.base.Context`); ``ask`` is also
     told which node and host ask.
     """
 
-    def __init__(self, inventory: Inventory, targets: Mapping[str, Target], connect: Connect, secrets: Secrets,
-                 registry: Mapping[str, StepType[Any]], pre_images: Path) -> None:
+    def __init__(self, inventory: Inventory, targets: Mapping[str, Target], connections: Callable[[], Connect],
+                 secrets: Secrets, registry: Mapping[str, StepType[Any]], pre_images: Path) -> None:
         self.secrets = secrets
         self.registry = registry
         self._inventory = inventory
         self._targets = targets
-        self._connect = connect
+        self._connections = connections
+        self._connect = connections()
         self._pre_images = pre_images
         self._sessions: dict[str, HostSession] = {}
+        self._replaced: list[HostSession] = []
         self._lock = threading.Lock()
         self.wait: Callable[[float], None] = lambda seconds: None
         self.ask: Callable[[str, str, str, float | None], bool] = _nobody
@@ -55,6 +58,21 @@ class Fleet:
                                                    self._targets[name].state_dir)
             return self._sessions[name]
 
+    def fresh(self, name: str) -> HostSession:
+        """The host over a connection of its own, which nothing was sent over yet; for the caller to close or to
+        `replace` the host's session with."""
+        return HostSession(self._inventory.hosts[name], self._connections()(name), self.secrets,
+                           self._targets[name].state_dir)
+
+    def replace(self, name: str, session: HostSession) -> None:
+        """From now on ``session`` is the host's. What goes on over the one before is not disturbed."""
+        with self._lock:
+            before = self._sessions.get(name)
+            if before is not None:
+                session.learn(before)
+                self._replaced.append(before)
+            self._sessions[name] = session
+
     def context(self, resolved: Resolved, host: str, op: str = "", node: str = "") -> Context:
         """What a controller step works with; ``op`` names its own folder for the way back, ``node`` who asks."""
         return Context(host=_Access(self.session(host), resolved.account), secrets=self.secrets,
@@ -69,9 +87,10 @@ class Fleet:
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            for session in self._sessions.values():
+            for session in (*self._replaced, *self._sessions.values()):
                 session.connection.close()
             self._sessions.clear()
+            self._replaced.clear()
 
 
 class _Access:

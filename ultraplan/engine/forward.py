@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ultraplan.engine.confine import concealed, told
+from ultraplan.engine.confirm import DeadMan, Judge, Verdict
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession, Unusable
 from ultraplan.engine.operations import Result
@@ -60,6 +61,7 @@ class _Operation:
         self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host}
         self.names = run.scope.names(node, self.host)
         self.effect_possible = run.last_intent(self.op, "forward") is not None
+        self.dead_man = DeadMan(run, recovery, node, host)
         self.fewest = -1
         """Retries left at least, whatever was spent."""
 
@@ -146,6 +148,14 @@ class _Operation:
             self._hold_promise(state)
             self.run.check_may_effect(self.key, "forward")
             attempt = self._announce(resolved, state, change, session)
+            if resolved.step.confirm is not None:
+                session, verdict = self.dead_man.carry_out(session, resolved, change.forward, attempt,
+                                                           self._judge_of(resolved, step, change.forward))
+                if self._took(attempt, verdict):
+                    return
+                self._again_or_raise(resolved, verdict.problem or "", left)
+                state = self._look(session, resolved, step)
+                continue
             ended = self._effect(session, resolved, change.forward, probe, attempt)
             if ended.reply is None and ended.problem is None and step.opaque:
                 self.run.write(InDoubt(**self.about, why="its receipt has no exit code"))
@@ -171,6 +181,16 @@ class _Operation:
         attempt, deadline = known[0].attempt, known[1] + resolved.timeout
         receipt = self.recovery.receipt(session, self.op, str(attempt), resolved.account, deadline)
         ended = self.recovery.ended(session, self.op, str(attempt), resolved.account, receipt, known[0].boot)
+        if known[0].confirm is not None and (receipt.state != "absent" or ended != Ended(None)):
+            verdict = self.dead_man.judged(session, resolved, attempt, ended,
+                                           self._judge_of(resolved, step, Program("", foreign=step.opaque)))
+            if self._took(attempt, verdict):
+                return True
+            if ended.began and ended.reply is None:
+                self.fewest = 0
+            elif ended.began and self._left(resolved) < 0:
+                raise StepFailed(verdict.problem)
+            return False
         if ended.problem is not None:
             self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=ended.problem, began=ended.began))
             return False
@@ -191,6 +211,29 @@ class _Operation:
             raise StepFailed(problem)
         return False
 
+    def _judge_of(self, resolved: Resolved, step: HostStep[Any], program: Program) -> Judge:
+        def judge(session: HostSession, ended: Ended) -> tuple[State, str | None, Mapping[str, Any]]:
+            state = self._look(session, resolved, step)
+            return state, *self._judge(resolved, step, program, state, ended)
+
+        return judge
+
+    def _took(self, attempt: int, verdict: Verdict) -> bool:
+        """Into the journal what an armed attempt came to; whether it is verified. Raises `StepFailed` where it may not
+        be tried again."""
+        reply = verdict.ended.reply
+        if verdict.problem is None:
+            self._verified(attempt, reply, verdict.outputs, verdict.state)
+            return True
+        self.run.write(Outcome(
+            **self.about, ok=False, attempt=attempt, exit=reply.exit if reply is not None else None,
+            error=self._safe(verdict.problem), left=self._facts(verdict.state), began=verdict.ended.began,
+            undone=verdict.undone))
+        fault("after-outcome", self.node.id)
+        if verdict.final:
+            raise StepFailed(verdict.problem)
+        return False
+
     def _announce(self, resolved: Resolved, state: State, change: Change, session: HostSession | None) -> int:
         """PREPARED (once) and INTENT, durable together before the effect."""
         attempt = self.run.next_attempt(self.op, "forward")
@@ -204,8 +247,9 @@ class _Operation:
         if self.run.state(self.key) is OpState.STARTED:
             events += [Started(**self.about), prepared]
         boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
+        confirm = None if resolved.step.confirm is None else float(resolved.step.confirm)
         events.append(Intent(**self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout,
-                             boot=boot))
+                             boot=boot, confirm=confirm))
         fault("before-intent", self.node.id)
         self.run.write(*events)
         self.effect_possible = True

@@ -205,6 +205,11 @@ class HostSession:
             self._facts.clear()
             self._places.clear()
 
+    def learn(self, other: HostSession) -> None:
+        """Know of the folders that ``other``, a session of the same host, has made there, to `clean` them up."""
+        with self._lock, other._lock:
+            self._places = {**other._places, **self._places}
+
     def clean(self, here: RunHere, *, keep_way_back: bool) -> None:
         """Remove the run's scratch files and what its programs printed; its receipts and pre-images too, unless they
         are still a way back."""

@@ -288,6 +288,12 @@ def _runs_blind(resolved: Resolved) -> bool:
 
 
 def _way_back(resolved: Resolved, before: State) -> str:
+    confirm = resolved.step.confirm
+    armed = "" if confirm is None else f"; armed: undone by the host itself unless confirmed within {confirm}"
+    return _undone(resolved, before) + armed
+
+
+def _undone(resolved: Resolved, before: State) -> str:
     if resolved.step.irreversible is not None:
         return f"none: {resolved.step.irreversible}"
     if resolved.step.undo is not None:

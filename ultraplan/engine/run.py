@@ -28,6 +28,7 @@ from ultraplan.journal.events import (
     Prepared,
     Record,
     Resolved,
+    RollbackDecided,
     Skipped,
     Started,
     Unchanged,
@@ -87,6 +88,8 @@ class Run:
         """Make ``events`` durable, then let the conductor, later steps and listeners know."""
         fault("before-write")
         self.take_in(self.store.append(self.id, events, self.lease))
+        if any(isinstance(event, RollbackDecided) for event in events):
+            fault("after-rollback-decided")
 
     def take_in(self, records: Iterable[Record]) -> None:
         """Records that are durable: just written, or read from the journal of an earlier process."""
@@ -111,8 +114,11 @@ class Run:
             self._resolved[event.op, event.direction] = event.done
         if isinstance(event, Outcome):
             self._outcomes[event.op, event.direction] = event
-            if event.direction == "forward" and event.began:
+            if event.direction == "forward" and event.undone:
+                self._may_have_begun.discard(event.op)
+            elif event.direction == "forward" and event.began:
                 self._may_have_begun.add(event.op)
+            if event.direction == "forward" and event.began:
                 self._spent[event.op] = self._spent.get(event.op, 0) + 1
         if event.direction == "reverse":
             return
@@ -168,7 +174,8 @@ class Run:
             return self._resolved.get((op, direction))
 
     def may_have_begun(self, op: str) -> bool:
-        """Whether a forward attempt that ended may have begun on the host (and so left something there)."""
+        """Whether a forward attempt that ended may have begun on the host, and so left something there: something that
+        the host has not undone by itself."""
         with self.lock:
             return op in self._may_have_begun
 

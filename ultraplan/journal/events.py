@@ -79,16 +79,19 @@ class Prepared(OpEvent, frozen=True, kw_only=True, tag="prepared"):
 
 class Intent(OpEvent, frozen=True, kw_only=True, tag="intent"):
     """The effect may have happened from here on. ``boot``: the host's boot identity, ``deadline``: the seconds it
-    may take."""
+    may take. ``confirm``: the seconds after which the host undoes it by itself, unless it is confirmed: by an
+    `Outcome` that is ok."""
 
     attempt: int
     epoch: int
     deadline: float | None = None
     boot: str = ""
+    confirm: float | None = None
 
 
 class Outcome(OpEvent, frozen=True, kw_only=True, tag="outcome"):
-    """The effect ended. ``ok`` False: it failed, ``error`` says how. ``began`` False: it certainly never began."""
+    """The effect ended. ``ok`` False: it failed, ``error`` says how. ``began`` False: it certainly never began.
+    ``undone``: nobody confirmed it, and the host has undone it by itself."""
 
     ok: bool
     attempt: int
@@ -97,6 +100,7 @@ class Outcome(OpEvent, frozen=True, kw_only=True, tag="outcome"):
     outputs: dict[str, Any] = {}
     left: dict[str, Any] | None = None
     began: bool = True
+    undone: bool = False
 
 
 class Verified(OpEvent, frozen=True, kw_only=True, tag="verified"):

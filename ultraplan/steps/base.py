@@ -159,6 +159,11 @@ class HostStep(StepType[P]):
         """The step's outputs; ``reply`` is None where nothing had to be done."""
         return {}
 
+    def unattended(self, params: P) -> Program | None:
+        """A program that looks and acts by itself, for a host that nobody reaches (an ``undo`` under ``confirm``); None
+        where it takes `decide` to know what to do. Types that give one do so for all parameters."""
+        return None
+
 
 class HostAccess(Protocol):
     """What a controller step may use of a host."""

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -120,6 +120,17 @@ class _RunStep(HostStep[R]):
         there = reply.text.split()
         wanted = {"creates": params.creates, "removes": params.removes}
         return State({name: name in there for name, path in wanted.items() if path is not None})
+
+    def unattended(self, params: R) -> Program | None:
+        change = self.decide(params, State({"creates": False, "removes": True}))
+        if change is None or change.forward is None:
+            return None
+        there = "[ -e {0} ] || [ -L {0} ]"
+        guards = [f"if {there.format(quote(path))}; then exit {params.ok_exit[0]}; fi\n"
+                  for path in (params.creates,) if path is not None]
+        guards += [f"{there.format(quote(path))} || exit {params.ok_exit[0]}\n"
+                   for path in (params.removes,) if path is not None]
+        return replace(change.forward, text="".join(guards) + change.forward.text)
 
     def verify(self, params: R, state: State, reply: Reply) -> str | None:
         if reply.exit not in params.ok_exit:

@@ -63,7 +63,9 @@ def _of_operation(event: OpEvent) -> tuple[str, str] | None:
             return "unchanged", "quiet"
         case Intent():
             again = f" (attempt {event.attempt})" if event.attempt > 1 else ""
-            return f"{'undoing' if back else 'working'}{again}", "work"
+            armed = "" if event.confirm is None else (
+                f", armed: the host undoes it by itself unless it is confirmed within {event.confirm:g} s")
+            return f"{'undoing' if back else 'working'}{again}{armed}", "work"
         case Outcome(ok=False):
             return f"attempt {event.attempt} failed: {event.error}", "bad"
         case Verified():
