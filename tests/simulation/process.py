@@ -358,10 +358,7 @@ class Process:
         about: dict[str, Any] = {"op": "", "node": key[0], "host": key[1], "direction": "reverse"}
         prepared = self.conductor.unwind.way_of(key)
         yield
-        if prepared is not None and prepared.way_back == NO_WAY_BACK:
-            self.write(Started(**about), Failed(**about, error="irreversible", effect=False))
-            return
-        if prepared is None or prepared.reverse is None:
+        if prepared is None or (prepared.reverse is None and prepared.way_back != NO_WAY_BACK):
             self.write(Skipped(**about, why="nothing to undo"))
             return
         for left in (2, 1, 0):
@@ -381,13 +378,16 @@ class Process:
 
     def _undo(self, key: Key, about: dict[str, Any], prepared: Prepared) -> Work:
         self.world.look(key[1])
-        opaque = self.scenario.kinds[key[0]] == COMMAND
+        opaque = self.scenario.kinds[key[0]] in (COMMAND, IRREVERSIBLE)
         began = yield from self._began(key)
         if began is False:
             self.write(Skipped(**about, why="it never began"))
             return
         if began is None and opaque:
             raise Doubt("whether the step was done is not known")
+        if prepared.way_back == NO_WAY_BACK:
+            self.write(Started(**about), Failed(**about, error="irreversible", effect=False))
+            return
         if not opaque:
             yield from self._previous(key)
             self.world.look(key[1])

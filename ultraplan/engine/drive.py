@@ -16,7 +16,7 @@ from ultraplan.engine.forward import Forward
 from ultraplan.engine.recover import Recovery
 from ultraplan.engine.run import Run, Stopped
 from ultraplan.journal.base import JournalError, LeaseLost
-from ultraplan.journal.events import RollbackDecided, RunClosed, Skipped
+from ultraplan.journal.events import RunClosed, Skipped
 
 MOST_WORKERS = 128
 """Operations under way at once, at most."""
@@ -109,8 +109,6 @@ class Driver:
                     return None
                 return self._close(decision)
             self._run.write(decision)
-            if isinstance(decision, RollbackDecided):
-                fault("after-rollback-decided")
 
     def _close(self, event: RunClosed) -> RunClosed:
         fault("before-close")

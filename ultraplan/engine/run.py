@@ -114,11 +114,8 @@ class Run:
             self._resolved[event.op, event.direction] = event.done
         if isinstance(event, Outcome):
             self._outcomes[event.op, event.direction] = event
-            if event.direction == "forward" and event.undone:
-                self._may_have_begun.discard(event.op)
-            elif event.direction == "forward" and event.began:
-                self._may_have_begun.add(event.op)
             if event.direction == "forward" and event.began:
+                self._may_have_begun.add(event.op)
                 self._spent[event.op] = self._spent.get(event.op, 0) + 1
         if event.direction == "reverse":
             return
@@ -174,8 +171,7 @@ class Run:
             return self._resolved.get((op, direction))
 
     def may_have_begun(self, op: str) -> bool:
-        """Whether a forward attempt that ended may have begun on the host, and so left something there: something that
-        the host has not undone by itself."""
+        """Whether a forward attempt that ended may have begun on the host (and so left something there)."""
         with self.lock:
             return op in self._may_have_begun
 
