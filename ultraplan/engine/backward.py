@@ -163,11 +163,13 @@ class _Undo:
         def look(reply: Reply) -> dict[str, Any]:
             return self._facts(step.observe(resolved.params, reply))
 
-        self._previous(session, resolved)
+        ended, last = self._previous(session, resolved), self.run.outcome(self.op, "reverse")
+        done = last.ok if last is not None else ended is not None and ended.reply is not None and ended.reply.exit == 0
         replied, = session.look([probe], resolved.account)
         now, left = look(replied), self.run.left(self.key)
         begun = self.run.last_intent(self.op, "reverse") is not None  # half done: only the program knows the rest
-        if not begun and left is not None and left != prepared.before and now == prepared.before:
+        unneeded = not begun and left is not None and left != prepared.before
+        if now == prepared.before and (done or unneeded):
             self.run.write(Started(**self.about), Verified(**self.about, left=now))
             return
         if not begun and left is not None and now != left and step.guards_undo:
