@@ -15,7 +15,8 @@ import threading
 import time
 
 POINTS = (
-    "before-intent", "after-intent", "after-effect", "after-outcome", "before-verified", "after-verified",
+    "before-intent", "after-intent", "before-arm", "after-arm", "after-effect", "before-disarm", "after-disarm",
+    "after-outcome", "before-verified", "after-verified",
     "after-rollback-decided", "before-reverse-intent", "after-reverse-intent", "after-reverse-effect", "before-close",
     "during-recovery", "before-write",
 )
