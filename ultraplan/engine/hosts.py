@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
 from ultraplan.shell import Account, Program, Reply, Upload, join, library, quote
-from ultraplan.transport.base import Connection, ConnectionLost, Shell, TransportError
+from ultraplan.transport.base import Connection, ConnectionLost, DeadlineExceeded, Shell, TransportError
 
 FENCED, CLAIMED, UNCLAIMABLE, ARMED = 98, 97, 96, 95
 """Exit codes of the receipt functions (shell/lib/10-receipts.sh)."""
@@ -130,8 +131,13 @@ class HostSession:
             place = self._place(here, account)
             self._upload(program.uploads, place, account)
             text = f"{place.prefix}export UP_TMP\n{text}"
-        with self._shell(account) as shell:
-            return shell.run(text, timeout=timeout)
+        mark = f"look-{secrets.token_hex(8)}:"
+        try:
+            with self._shell(account) as shell:
+                return shell.run(f"UP_OP={mark}; export UP_OP\n{text}", timeout=timeout)
+        except DeadlineExceeded:  # what has left the shell's process group is ended, too
+            self.connection.side(f"up_end_marked {mark}", account, timeout=LOOK_TIMEOUT)
+            raise
 
     # -- effects ------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ OUTPUT_LIMIT = 64 * 1024
 _NO_FOLDER = 125
 """The exit code of our own part of a program: what precedes the person's command could not be done."""
 
-_LAST_LINES = 5
+_LAST_LINES, _LAST_CHARACTERS = 5, 2000  # a line may be a megabyte
 
 _REFUSED = ("a secret here would show in the process list or be run as program text; "
              "hand it over by `environment` or `stdin`")
@@ -332,7 +332,8 @@ def _parsed(text: str) -> Any:
 
 def _tail(text: str) -> str:
     """The last lines of ``text``, those that say what went wrong."""
-    return neutral("\n".join([line for line in text.splitlines() if line.strip()][-_LAST_LINES:]))
+    lines = [line for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+    return neutral("\n".join(lines)[-_LAST_CHARACTERS:])
 
 
 def _signal(code: int) -> str:

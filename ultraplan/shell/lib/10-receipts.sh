@@ -87,21 +87,42 @@ up_effect() {
 }
 
 # up_foreign RECEIPT EPOCH PROGRAM: the same for a person's own program, in a session of its own. The program travels in
-# the environment, not in the arguments, so that the process list does not show it.
+# the environment, not in the arguments, so that the process list does not show it. UP_OP stays in the environment: by
+# it up_end finds what left the session. What is printed goes through readers that keep the first 768 KiB and the last
+# 255, and drop the rest: no program can fill the disk, and what it leaves running may go on printing to them.
 up_foreign() {
   umask 077
   up_claim "$1" "$2" || return
   up_setsid=setsid
   command -v setsid >/dev/null 2>&1 || up_setsid=
-  UP_TEXT=$3 UP_RECEIPT=$1 $up_setsid sh -c '
-    up_text=$UP_TEXT up_receipt=$UP_RECEIPT
-    unset UP_TEXT UP_RECEIPT
+  UP_TEXT=$3 UP_OP=$1: $up_setsid sh -c '
+    up_text=$UP_TEXT up_receipt=${UP_OP%:} up_n=
+    unset UP_TEXT
     read -r up_pid up_rest </proc/self/stat && set -f && set -- ${up_rest##*) } && set +f
     [ -z "$up_pid" ] || echo "session $up_pid ${20:-0}" >>"$up_receipt"
+    up_keep() {
+      { ( ulimit -f 1536; exec cat >"$1" ) || { echo "[... some left out ...]"; tail -c 261120; } >>"$1"; : >"$2"; } 2>/dev/null
+    }
+    up_pipe=${UP_TMP:-${up_receipt%/*}}/${up_receipt##*/}
+    if mkfifo -- "$up_pipe.o" "$up_pipe.e" 2>/dev/null; then
+      up_keep "$up_receipt.out" "$up_pipe.oo" <"$up_pipe.o" &
+      up_keep "$up_receipt.err" "$up_pipe.ee" <"$up_pipe.e" &
+      up_n=0
+      exec >"$up_pipe.o" 2>"$up_pipe.e"
+    else  # no room for a name; what is printed then will have none either
+      exec >"$up_receipt.out" 2>"$up_receipt.err"
+    fi
     ( umask 022; eval "$up_text" )
     up_rc=$?
     echo "exit $up_rc" >>"$up_receipt"
-    exit $up_rc' </dev/null >"$1.out" 2>"$1.err"
+    exec >/dev/null 2>&1
+    # The readers end when nobody has the pipes open any more; what was left running may, and is not waited for.
+    while [ "${up_n:-300}" -lt 300 ]; do
+      [ ! -e "$up_pipe.oo" ] || [ ! -e "$up_pipe.ee" ] || break
+      up_n=$((up_n + 1))
+      [ $up_n -lt 200 ] || sleep 0.01 || { sleep 1; break; }
+    done
+    exit $up_rc' </dev/null
   up_rc=$?
   up_output "$1"
   [ $up_rc = 0 ] || [ -s "$1.err" ] || up_silent "$1"
@@ -159,23 +180,67 @@ up_group() {
   up_p=${3:-$up_p}
 }
 
-# up_end RECEIPT: ends what the receipt claims: the whole session, or the process with its group (the change itself is a
-# child of what claimed it); TERM, then KILL after two seconds.
+# up_end RECEIPT: ends what the receipt claims: TERM, then KILL after two seconds. Of a person's program that is all of
+# its session, whatever became of its leader, and all that carries its UP_OP, in whatever session; else the process with
+# its group (the change itself is a child of what claimed it).
 # (`kill -TERM -PID` is the one form of a group that both dash and busybox take; `--` breaks it in either.)
 up_end() {
   [ -e "$1" ] || return 0
-  up_who=
+  up_who= up_session=
   while read -r up_w up_a up_b up_c up_d; do
     case $up_w in
       claim) ! up_alive "$up_b" "$up_c" || { up_group "$up_b"; up_who=-$up_p; } ;;
-      session) ! up_alive "$up_a" "$up_b" || up_who=-$up_a ;;
+      session) up_who= up_session=$up_a; [ ! -e "/proc/$up_a" ] || up_alive "$up_a" "$up_b" || up_session=none ;;
       exit | never) return 0 ;;
     esac
   done <"$1"
-  [ -n "$up_who" ] || return 0
-  kill -TERM "$up_who" 2>/dev/null
+  if [ -n "$up_session" ]; then
+    up_all() { up_mine "$up_session" "$UP_MARK"; }
+  else
+    up_all() { up_found=; [ -z "$up_who" ] || ! kill -0 "$up_who" 2>/dev/null || up_found=$up_who; }
+  fi
+  up_finish "$1:"
+}
+
+# up_finish MARK: TERM, then KILL, for what up_all finds, and again for what was started meanwhile.
+up_finish() {
+  UP_MARK=$1
+  up_all
+  [ -n "$up_found" ] || return 0
+  kill -TERM $up_found 2>/dev/null
   up_n=0
-  while [ $up_n -lt 20 ] && kill -0 "$up_who" 2>/dev/null; do sleep 0.1 2>/dev/null || sleep 1; up_n=$((up_n + 1)); done
-  kill -KILL "$up_who" 2>/dev/null
+  while [ $up_n -lt 20 ] && up_any $up_found; do sleep 0.1 2>/dev/null || sleep 1; up_n=$((up_n + 1)); done
+  up_n=0
+  while up_all; [ -n "$up_found" ] && [ $up_n -lt 50 ]; do kill -KILL $up_found 2>/dev/null; up_n=$((up_n + 1)); done
   return 0
+}
+
+# up_end_marked MARK: the same for what carries MARK as its UP_OP and has no receipt: what only looks.
+up_end_marked() {
+  up_all() { up_mine none "$UP_MARK"; }
+  up_finish "$1"
+}
+
+# up_any PID ...: whether one of them (a group: -PID) is still there.
+up_any() {
+  for up_x in "$@"; do ! kill -0 "$up_x" 2>/dev/null || return 0; done
+  return 1
+}
+
+# up_mine SESSION MARK: sets up_found: the processes of the session, and those with UP_OP=MARK in their environment.
+up_mine() {
+  up_found=
+  for up_dir in /proc/[0-9]*; do
+    { read -r up_p up_rest <"$up_dir/stat"; } 2>/dev/null || continue
+    set -f; set -- "$1" "$2" ${up_rest##*) }; set +f
+    [ "${3:-}" != Z ] || continue
+    if [ "${6:-}" != "$1" ]; then
+      up_is=
+      { while read -r up_line || [ -n "$up_line" ]; do  # no shell reads the NULs between variables
+          case $up_line in *"UP_OP=$2"*) up_is=1; break ;; esac
+        done <"$up_dir/environ"; } 2>/dev/null
+      [ -n "$up_is" ] || continue
+    fi
+    [ "$up_p" = $$ ] || up_found="$up_found $up_p"
+  done
 }
