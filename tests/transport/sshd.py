@@ -70,6 +70,10 @@ class Sshd:
             time.sleep(0.02)
         raise RuntimeError((self.folder / "log").read_text())
 
+    def log(self) -> str:
+        """What it said so far."""
+        return (self.folder / "log").read_text()
+
     def children(self) -> list[int]:
         """The processes that serve connections."""
         assert self._process is not None

@@ -14,7 +14,6 @@ import paramiko
 from paramiko.buffered_pipe import PipeTimeout
 from paramiko.common import MSG_CHANNEL_REQUEST
 
-from ultraplan.transport.packets import ChannelData, Packets
 from ultraplan.transport.wire import Turn
 
 WINDOW = 4 * 1024 * 1024
@@ -36,7 +35,7 @@ def _on_request(channel: paramiko.Channel, message: paramiko.Message) -> None:
 
 
 class Transport(paramiko.Transport):
-    """paramiko's, with faster packets, and with two faults of it mended.
+    """paramiko's, with two faults of it mended.
 
     It drops ``exit-signal`` (RFC 4254 section 6.10): a shell killed while a child of it keeps the channel open would go
     unnoticed. And where a channel ends while new keys are agreed on, its reading thread waits to answer until they are
@@ -50,7 +49,7 @@ class Transport(paramiko.Transport):
 
     def __init__(self, sock: Any, **more: Any) -> None:
         self._held: list[paramiko.Message] = []
-        super().__init__(sock, packetizer_class=Packets, **more)
+        super().__init__(sock, **more)
 
     def _send_user_message(self, data: paramiko.Message) -> None:
         if threading.current_thread() is self and not self.clear_to_send.is_set():
@@ -68,8 +67,8 @@ class Transport(paramiko.Transport):
 class _Stream:
     """What arrived on one stream of a channel, in the pieces that it came in.
 
-    In place of paramiko's `BufferedPipe`, which copies every byte three times, and whose way to wake a poll writes to a
-    descriptor that another thread may have closed: the whole connection would end, or a stranger's file get the byte.
+    In place of paramiko's `BufferedPipe`, whose way to wake a poll writes to a descriptor that another thread may have
+    closed: the whole connection would end, or a stranger's file get the byte.
     ``changed`` is shared by a channel's streams.
     """
 
@@ -118,8 +117,8 @@ class _Stream:
 class ChannelWire:
     """A command on an SSH channel without a terminal. Made before the command is started."""
 
-    def __init__(self, transport: Transport, channel: paramiko.Channel) -> None:
-        self._transport, self._channel = transport, channel
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
         self._changed = threading.Condition()
         self._out, self._err = _Stream(self._changed), _Stream(self._changed)
         channel.in_buffer, channel.in_stderr_buffer = self._out, self._err  # type: ignore[assignment]
@@ -145,9 +144,9 @@ class ChannelWire:
         channel = self._channel
         finished = channel.closed or channel.eof_received  # looked at first: what came before it is read below
         sent = 0
-        if data:
+        if data and not channel.closed and channel.send_ready():
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # its end comes as one, too
-                sent = self._send(data[:_CHUNK])
+                sent = channel.send(bytes(data[:_CHUNK]))
         try:
             stdout = channel.recv(_CHUNK) if channel.recv_ready() else b""
             stderr = channel.recv_stderr(_CHUNK) if channel.recv_stderr_ready() else b""
@@ -158,20 +157,6 @@ class ChannelWire:
 
     def _arrived(self) -> bool:
         return bool(self._out or self._err or self._out.ended)
-
-    def _send(self, data: memoryview) -> int:
-        """Send as much as the peer's window has room for; that may be nothing."""
-        channel = self._channel
-        with channel.lock:
-            if channel.closed or channel.eof_sent:
-                return 0
-            data = data[: channel.out_window_size]
-            channel.out_window_size -= len(data)
-        if data:
-            # Outside the lock, or new keys could not be agreed on; paramiko leaves 64 bytes for headers, too.
-            run = ChannelData(channel.remote_chanid, data, channel.out_max_packet_size - 64)
-            self._transport._send_user_message(run)
-        return len(data)
 
     def _exited(self) -> bool:
         if not self._channel.exit_status_ready():

@@ -47,6 +47,14 @@ class WiredConnection(ABC):
     def _spawn(self, command: str) -> Wire:
         """Start the shell command ``command``, without a terminal. Raises `Unreachable`, `ConnectionLost`."""
 
+    def _large_apart(self) -> bool:
+        """Whether `_spawn_large` does something else than `_spawn`."""
+        return False
+
+    def _spawn_large(self, command: str) -> Wire:
+        """The same for a command that moves much data, where there is a faster way to the host."""
+        return self._spawn(command)
+
     def shell(self, account: Account | None = None, lane: int = 0) -> FramedShell:
         """See `Connection.shell`."""
         key = (self._other(account), lane)
@@ -70,7 +78,8 @@ class WiredConnection(ABC):
         scratch = transfer.scratch(path)
         with transfer.opened(source) as (stream, size):
             expected = "-" if size is None else str(size)
-            wire = self._start(account, ("-c", transfer.RECEIVE, "sh", path, scratch, expected))
+            large = size is None or size > transfer.LARGE
+            wire = self._start(account, ("-c", transfer.RECEIVE, "sh", path, scratch, expected), large=large)
             try:
                 sent, answer = transfer.send(self.host, wire, stream, size, progress)
             except TransferFailed as error:
@@ -86,10 +95,16 @@ class WiredConnection(ABC):
     def download(self, path: str, sink: BinaryIO, account: Account | None = None,
                  progress: Progress | None = None) -> None:
         """See `Connection.download`."""
-        path = transfer.safe(path)
-        wire = self._start(self._other(account), ("-c", transfer.SEND, "sh", path))
+        path, account = transfer.safe(path), self._other(account)
+        words = ("-c", transfer.SEND, "sh", path)
+        wire = self._start(account, words)
         try:
-            transfer.receive(self.host, wire, sink, progress)
+            size, first = transfer.announced(self.host, wire)
+            if size > transfer.LARGE and self._large_apart():
+                wire.close()
+                wire = self._start(account, words, large=True)
+                size, first = transfer.announced(self.host, wire)
+            transfer.receive(self.host, wire, size, first, sink, progress)
         except TransferFailed as error:
             raise TransferFailed(self.host, f"{path}: {error}") from None
         finally:
@@ -111,10 +126,10 @@ class WiredConnection(ABC):
         return FramedShell(self.host, partial(self._start, account), partial(self._end_group, account),
                            partial(self._explain, account))
 
-    def _start(self, account: Account | None, arguments: tuple[str, ...] = ()) -> Wire:
+    def _start(self, account: Account | None, arguments: tuple[str, ...] = (), *, large: bool = False) -> Wire:
         """The host's `sh` with ``arguments``, as ``account``, its stdin free for what is to come."""
         command, dialogue = self._become.command(self.host, account, (self._sh, *arguments))
-        wire = self._spawn(command)
+        wire = self._spawn_large(command) if large else self._spawn(command)
         if dialogue is not None:
             try:
                 dialogue.hold(wire)

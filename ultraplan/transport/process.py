@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ultraplan.transport.wire import Turn
 
-_CHUNK = 256 * 1024
+_CHUNK = 1024 * 1024
 
 
 class ProcessWire:
@@ -20,9 +20,10 @@ class ProcessWire:
     Raises OSError where the program cannot be started.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], *, pipe: int = -1) -> None:
+        """``pipe``: how many bytes each pipe holds; -1 for what the system gives."""
         self._process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, pipesize=pipe,
             start_new_session=True)
         pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
         self._in, self._out, self._err = (pipe.fileno() for pipe in pipes if pipe is not None)

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import fabric
 import paramiko
@@ -25,9 +25,11 @@ from ultraplan.transport.become import Become
 from ultraplan.transport.channel import WINDOW, ChannelWire, Heartbeat, Transport, prompt
 from ultraplan.transport.connection import WiredConnection
 from ultraplan.transport.hostkeys import names_of
+from ultraplan.transport.openssh import OpenSSH
 from ultraplan.transport.sshconfig import known_hosts as known_hosts_of
 from ultraplan.transport.sshconfig import settings
 from ultraplan.transport.target import Target
+from ultraplan.transport.wire import Wire
 
 CONNECT_TIMEOUT = 10.0
 CHANNEL_TIMEOUT = 30.0
@@ -52,12 +54,13 @@ class SSHConnection(WiredConnection):
         self._opening = threading.Lock()
         self._links: list[_Link] = []
         self._heartbeat: Heartbeat | None = None
+        self._openssh: OpenSSH | Literal[False] | None = None  # None: not tried yet
 
     def _spawn(self, command: str) -> ChannelWire:
         transport = self._transport()
         try:
             channel = transport.open_session(window_size=WINDOW, timeout=CHANNEL_TIMEOUT)
-            wire = ChannelWire(transport, channel)
+            wire = ChannelWire(channel)
             channel.exec_command(command.encode("utf-8", "surrogateescape"))
         except paramiko.ChannelException as error:
             raise Unreachable(self.host, f"the host refuses another channel: {error.text}",
@@ -66,11 +69,29 @@ class SSHConnection(WiredConnection):
             raise ConnectionLost(self.host, f"the connection broke: {_text(error)}") from None
         return wire
 
+    def _large_apart(self) -> bool:
+        self._transport()
+        with self._opening:
+            if self._openssh is None:
+                self._openssh = self._links[-1].openssh(direct=len(self._links) == 1) or False
+            return self._openssh is not False
+
+    def _spawn_large(self, command: str) -> Wire:
+        if not self._large_apart() or not self._openssh:
+            return self._spawn(command)
+        try:
+            return self._openssh.wire(command)
+        except OSError:  # no more processes, no more pipes: the slow way needs neither
+            return self._spawn(command)
+
     def close(self) -> None:
         """See `Connection.close`."""
         super().close()
         with self._opening:
             self._drop()
+            if self._openssh:
+                self._openssh.close()
+            self._openssh = None
 
     # -- below: getting there
 
@@ -179,6 +200,19 @@ class _Link:
             raise Unreachable(self.host, f"{jump}{self.where}: {_text(error)}", self._proxy_hint()) from None
         except (OSError, EOFError) as error:
             raise _no_connection(self, jump, error) from None
+
+    def openssh(self, *, direct: bool) -> OpenSSH | None:
+        """The system's own client to the same host, where it can get there as we did."""
+        kwargs = self.connection.connect_kwargs
+        if not direct or self._proxy is not None or "password" in kwargs:
+            return None
+        way = OpenSSH(self.connection.host, self.connection.port, self.connection.user,
+                      self.transport.get_remote_server_key(), kwargs["key_filename"] or [],
+                      agent=bool(kwargs["allow_agent"]), timeout=self._timeout)
+        if way.usable():
+            return way
+        way.close()
+        return None
 
     def close(self) -> None:
         """Close it. A ProxyCommand is ended with it."""

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ultraplan.transport.base import ConnectionLost, Progress, TransferFailed
-from ultraplan.transport.wire import Wire
+from ultraplan.transport.wire import Turn, Wire
 
-_CHUNK = 256 * 1024
+_CHUNK = 1024 * 1024
+LARGE = 32 * 1024 * 1024
+"""Files of more bytes may travel on a connection of their own (`WiredConnection._spawn_large`)."""
 STALL_TIMEOUT = 120.0
 """A transfer that moves no byte for so many seconds is given up."""
 
@@ -110,39 +112,49 @@ def send(host: str, wire: Wire, source: BinaryIO, size: int | None,
             progress(sent, size)
         if turn.ended:
             break
-        if turn.sent == 0 and not turn.stdout and not turn.stderr:
-            raise ConnectionLost(host, f"the transfer stood still for {STALL_TIMEOUT:g} s")
+        _moved(host, turn)
     _check(host, wire, err)
     return sent, out
 
 
-def receive(host: str, wire: Wire, sink: BinaryIO, progress: Progress | None) -> None:
-    """Stream what `SEND` sends into ``sink``. Raises `TransferFailed`, `ConnectionLost`; then ``sink`` holds
-    a part."""
+def announced(host: str, wire: Wire) -> tuple[int, bytes]:
+    """The size that `SEND` announces, and what came behind it already. Raises `TransferFailed`, `ConnectionLost`."""
     wire.end_input()
-    size: int | None = None
-    header, err, got = b"", b"", 0
+    head, err = b"", b""
     while True:
         turn = wire.turn(memoryview(b""), STALL_TIMEOUT)
-        data = turn.stdout
+        head, err = head + turn.stdout, (err + turn.stderr)[-4096:]
+        size, found, rest = head.partition(b"\n")
+        if found:
+            return int(size), rest
+        if turn.ended:
+            _check(host, wire, err)
+            raise ConnectionLost(host, "the host sent nothing")
+        _moved(host, turn)
+
+
+def receive(host: str, wire: Wire, size: int, first: bytes, sink: BinaryIO, progress: Progress | None) -> None:
+    """Stream what `SEND` sends after its announcement into ``sink``, ``first`` before it. Raises `TransferFailed`,
+    `ConnectionLost`; then ``sink`` holds a part."""
+    sink.write(first)
+    got, err = len(first), b""
+    while True:
+        turn = wire.turn(memoryview(b""), STALL_TIMEOUT)
         err = (err + turn.stderr)[-4096:]
-        if size is None:
-            header += data
-            first, found, data = header.partition(b"\n")
-            if found:
-                size = int(first)
-            else:
-                data = b""
-        if data:
-            sink.write(data)
-            got += len(data)
-            if progress is not None:
-                progress(got, size)
+        if turn.stdout:
+            sink.write(turn.stdout)
+            got += len(turn.stdout)
+        if progress is not None and (turn.stdout or turn.ended):
+            progress(got, size)
         if turn.ended:
             break
-        if not turn.stdout and not turn.stderr:
-            raise ConnectionLost(host, f"the transfer stood still for {STALL_TIMEOUT:g} s")
+        _moved(host, turn)
     _check(host, wire, err)
+
+
+def _moved(host: str, turn: Turn) -> None:
+    if not turn.sent and not turn.stdout and not turn.stderr:
+        raise ConnectionLost(host, f"the transfer stood still for {STALL_TIMEOUT:g} s")
 
 
 def _check(host: str, wire: Wire, err: bytes) -> None:
