@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ultraplan.engine.confine import concealed, told
+from ultraplan.engine.confirm import DeadMan
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
 from ultraplan.engine.recover import Ended, Recovery
@@ -56,6 +57,7 @@ class _Undo:
         self.key = (node.id, host)
         self.op = run.op(node.id, host)
         self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host, "direction": "reverse"}
+        self.dead_man = DeadMan(run, recovery, node, host)
 
     def carry_out(self) -> None:
         prepared = self.run.way_back(self.key)
@@ -108,11 +110,14 @@ class _Undo:
                                            reverse["environment"])
         session = self.run.fleet.session(self.host.name)
         if resolved.on_host is not None:
+            if self._undone_by_the_host(session, resolved, prepared):
+                self.run.write(Started(**self.about), Verified(**self.about))
+                return
             began = self._began(session, resolved.account)
             if began is False:
                 self.run.write(Skipped(**self.about, why="it never began"))
                 return
-            if began is None and "undo" in reverse:
+            if began is None and "undo" in reverse and not self._was_armed(session, resolved):
                 raise _Doubt("whether the step was done is not known, so neither is whether to undo it")
         if "undo" in reverse:
             self._compensate(session, reverse["undo"])
@@ -152,6 +157,36 @@ class _Undo:
                until: float) -> Ended:
         receipt = self.recovery.receipt(session, self.op, attempt, account, until)
         return self.recovery.ended(session, self.op, attempt, account, receipt, intent.boot)
+
+    # -- what the host has undone by itself (`confirm`) ---------------------------------------------------------
+
+    def _undone_by_the_host(self, session: HostSession, resolved: Resolved, prepared: Prepared) -> bool:
+        """Whether the host has done it all. Afterwards it does nothing by itself any more. Raises `_Doubt`."""
+        known = self.run.last_intent(self.op, "forward")
+        last = self.run.outcome(self.op, "forward")
+        if known is None or known[0].confirm is None or (last is not None and last.ok):
+            return False
+        if last is not None and last.undone:
+            return True
+        if self.run.last_intent(self.op, "reverse") is not None:
+            return False  # an undo of our own began, so this was settled before it
+        settled = self.dead_man.settle(session, resolved, known[0].attempt)
+        if settled.how != "fired":
+            return False
+        wrong = self.dead_man.undo_failed(session, resolved, settled)
+        if wrong is not None and settled.reply is None and "undo" in (prepared.reverse or {}):
+            self.run.write(Started(**self.about), self._intent(session, resolved))
+            raise _Doubt(f"the host's own undo: {wrong}")
+        return wrong is None
+
+    def _was_armed(self, session: HostSession, resolved: Resolved) -> bool:
+        """Whether an effect that died is to be undone whatever it had done so far, because the host would have done the
+        same: it began, and it was to be confirmed."""
+        known = self.run.last_intent(self.op, "forward")
+        if known is None or known[0].confirm is None:
+            return False
+        receipt = session.receipt(self.run.here, self.op, str(known[0].attempt), resolved.account)
+        return receipt.state != "absent"
 
     # -- three ways back ----------------------------------------------------------------------------------------
 
@@ -261,11 +296,10 @@ class _Undo:
                  act: Callable[[int], Reply | None]) -> Reply | None:
         """One attempt with its INTENT and OUTCOME around it. Where the connection is lost there is no OUTCOME: the next
         attempt asks the receipt first."""
-        attempt = self.run.next_attempt(self.op, "reverse")
-        boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
+        intent = self._intent(session, resolved)
+        attempt = intent.attempt
         fault("before-reverse-intent", self.node.id)
-        self.run.write(Started(**self.about), Intent(
-            **self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout, boot=boot))
+        self.run.write(Started(**self.about), intent)
         fault("after-reverse-intent", self.node.id)
         try:
             looked = act(attempt)
@@ -278,6 +312,11 @@ class _Undo:
         fault("after-reverse-effect", self.node.id)
         self.run.write(Outcome(**self.about, ok=True, attempt=attempt))
         return looked
+
+    def _intent(self, session: HostSession | None, resolved: Resolved) -> Intent:
+        boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
+        return Intent(**self.about, attempt=self.run.next_attempt(self.op, "reverse"), epoch=self.run.lease.epoch,
+                      deadline=resolved.timeout, boot=boot)
 
     def _facts(self, state: State) -> dict[str, Any]:
         return concealed(self.run.fleet.secrets, state.facts)
