@@ -158,7 +158,8 @@ def test_a_signing_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "a recipient without its place": f"age1{'q' * 58}\n", "a password": "hunter2\n", "a PEM file": "-----BEGIN X-----\n",
+    "a recipient without its place": f"age1{'q' * 58}\n", "a password": "hunter2\n",
+    "a PEM file": "-----BEGIN X-----\n",
     "a signer that is none": "# signer: AAAA\n", "a signer that is no base64": "# signer: A\n",
 }
 

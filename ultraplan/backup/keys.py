@@ -91,7 +91,7 @@ def recipients_for(keys: KeyFile, host_names: Iterable[str]) -> Sequence[Recipie
     """
     if not keys.recipients:
         raise Refused("there is no recipient: nobody could ever read the backup",
-                      "give a recovery.pub; `ultraplan backup keygen` makes one")
+                      "give recovery.pub (recovery.key stays away from here); `ultraplan backup keygen` makes both")
     here = {name.casefold() for name in host_names}
     if all(recipient.kept_on.casefold() in here for recipient in keys.recipients):
         raise Refused(f"the only key that reads this backup is kept on {keys.recipients[0].kept_on}, the host that is "

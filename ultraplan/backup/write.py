@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ultraplan import __version__
 from ultraplan.backup import codec
-from ultraplan.backup.errors import BackupError, StoreError
+from ultraplan.backup.errors import BackupError, SourceFailed, StoreError
 from ultraplan.backup.instructions import restore_text
 from ultraplan.backup.keys import KeyFile, public_text, recipients_for
 from ultraplan.backup.manifest import Consistency, Content, Manifest, Object, Parent, timestamp, write_manifest
@@ -42,7 +42,8 @@ _IN_MEMORY = 8 << 20
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What a new set is made with. ``keys``: who can read it; ``signing``: who vouches for it; ``parent``: the newest
-    set before it. ``read`` and ``stored`` hear of bytes read from the source and given to the store."""
+    set before it. ``read`` and ``stored`` hear of bytes read from the source and given to the store.
+    ``unchanged``: a file that changes while it is read fails the whole."""
 
     name: str
     keys: KeyFile
@@ -51,6 +52,7 @@ class Order:
     limit: Limit | None = None
     read: Tick | None = None
     stored: Tick | None = None
+    unchanged: bool = False
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
 
@@ -139,6 +141,10 @@ class _Set:
                 self.put(DATA, pipe)
         reader.finish()
         [end] = ended
+        if self._order.unchanged and end.notes:
+            first = end.notes[0]
+            raise SourceFailed(f"{first.path.decode('utf-8', 'backslashreplace')}: {first.text}",
+                               "stop what writes there, or take a snapshot and back that up")
         for note in end.notes:
             listing.note(note)
         return reader.total, end.notes, end.at

@@ -39,6 +39,7 @@ def explained(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
 
 
 def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
+    from ultraplan.backup.errors import BackupError, Refused
     from ultraplan.engine.hosts import Fenced
     from ultraplan.engine.runs import NotPossible
     from ultraplan.engine.saved import NotASavedPlan, Stale
@@ -71,6 +72,10 @@ def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
         case TransportError():
             hint = f"\n{error.hint}" if error.hint else ""
             return FAILED, "transport", f"{error.host}: {error}{hint}", {"host": error.host}
+        case BackupError():
+            hint = f"\n{error.hint}" if error.hint else ""
+            return (USAGE, "refused", f"{error}{hint}", {}) if isinstance(error, Refused) else (
+                FAILED, "backup", f"{error}{hint}", {})
         case PatternError():
             hint = f"\n{error.hint}" if getattr(error, "hint", None) else ""
             return USAGE, "pattern", f"{error}{hint}", {}

@@ -22,6 +22,7 @@ VERBS = {
     "runs": "list, show, follow and prune runs",
     "diff": "compare two saved plans or runs",
     "graph": "show what waits for what: text, DOT or Mermaid",
+    "backup": "make, list, verify, restore and prune backup sets",
     "inventory": "list, graph or ping the hosts",
     "steps": "the step types, each with its parameters and an example",
     "init": "start a repository of plans",

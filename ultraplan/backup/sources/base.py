@@ -31,11 +31,19 @@ class Stream(Reader, Protocol):
 
 
 class Reads(Protocol):
-    """A source: see docs/explanation/backup-format.md. ``names``: what its host may be called, for keys kept on it."""
+    """A source: see docs/explanation/backup-format.md."""
 
-    host: Host
-    roots: Sequence[bytes]
-    names: Sequence[str]
+    @property
+    def host(self) -> Host:
+        """Where its content is."""
+
+    @property
+    def roots(self) -> Sequence[bytes]:
+        """What the archive holds: relative to ``/``, sorted, none inside another."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What its host may be called, for keys that are kept on it."""
 
     def describe(self) -> Source:
         """Type, settings and versions, for the manifest; raises `SourceFailed` where it cannot be read at all."""
