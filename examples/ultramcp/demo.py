@@ -143,7 +143,7 @@ def run(demo: Demo) -> None:
     demo.ultraplan("runs")
 
     demo.chapter("On second thoughts: undo that run, though it has long finished")
-    demo.ultraplan("rollback")
+    demo.ultraplan("rollback", "--yes")
     demo.same(tuesday, _tree("live"), "all is as it was before that run, byte for byte, mode for mode")
     demo.serving("2.0")
 

@@ -76,7 +76,7 @@ def test_steps_of_one_plan_run_as_different_accounts(world: Callable[..., World]
 
     owners = here.lab.sh(host, "stat -c '%n %U %a' /tmp/mine /tmp/roots /tmp/others").stdout
     assert owners == "/tmp/mine op 644\n/tmp/roots root 644\n/tmp/others oppw 600\n"
-    here.run("rollback").expect(0)
+    here.run("rollback", "--yes").expect(0)
     states = ("/home/op/.local", "/home/oppw/.local")
     left = [line for line in differences(before, here.trees()) if not any(state in line for state in states)]
     assert left == []

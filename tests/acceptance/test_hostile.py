@@ -106,7 +106,7 @@ def test_values_in_every_step_are_data_and_arrive_byte_for_byte(world: Callable[
     assert sorted(here.lab.path(host, "/srv/there").iterdir()) == []
     assert _pwned(here) == []
 
-    here.run("rollback").expect(0)
+    here.run("rollback", "--yes").expect(0)
     assert differences(before, here.trees()) == []
     assert _pwned(here) == []
 
@@ -131,7 +131,7 @@ def test_hosts_may_be_called_anything(world: Callable[..., World]) -> None:
     here.apply(plan, "-e", "fail=false").expect(0)
     for name, host in zip(names, here.hosts, strict=True):
         assert here.lab.path(host, "/srv/name").read_text() == here.lab.path(host, "/srv/argv").read_text() == name
-    here.run("rollback").expect(0)
+    here.run("rollback", "--yes").expect(0)
 
     assert differences(before, here.trees()) == []
     assert _pwned(here) == []

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance import upgrade
-from tests.acceptance.world import COUNTER, World, differences, kill
+from tests.acceptance.world import COUNTER, GO_ON, World, differences, kill
 
 pytestmark = pytest.mark.lab
 
@@ -52,7 +52,7 @@ def _kill_and_go_on(here: World, kills: int, seed: int) -> None:
         _make(here, kind)
         here.apply("plan.yaml").expect(code)
         lengths[kind] = here.events(next(iter(here.journal())))
-    here.run("rollback").expect(0)
+    here.run("rollback", "--yes").expect(0)
     for number in range(kills):
         kind, verb, code = WAYS[number % len(WAYS)]
         _once(here, kind, verb, code, chance.randrange(1, lengths[kind]), chance.uniform(0, 0.1))
@@ -78,13 +78,13 @@ def _once(here: World, kind: str, verb: str, code: int, event: int, later: float
     told = f"{kind}, killed {later * 1000:.0f} ms after event {event}, {verb}"
     ended = here.journal()[run] in ("succeeded", "rolled_back")
     if not (ended and (verb == "resume" or kind == "broken")):
-        done = here.run(verb)
+        done = here.run(*GO_ON[verb])
         assert done.code == code, f"{told}: {done.said}"
     if kind == "sound" and verb == "resume":
         for host in here.hosts:
             assert here.counts(host) == dict.fromkeys(upgrade.EFFECTS, 1), told
             assert here.lab.sh(host, ["readlink", "/srv/app/current"]).stdout == "releases/2.0\n", told
-        here.run("rollback", run).expect(0)
+        here.run("rollback", run, "--yes").expect(0)
     assert differences(before, here.trees()) == [], told
     for host in here.hosts:
         counts = here.counts(host)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.world import COUNTER, World, differences, finish, kill
+from tests.acceptance.world import COUNTER, GO_ON, World, differences, finish, kill
 
 pytestmark = pytest.mark.lab
 
@@ -80,7 +80,7 @@ def test_an_effect_that_died_unseen_is_in_doubt_until_a_person_says(
     assert here.counts(host) == {"begin": 1}
     assert "in doubt: " in here.run("resolve", "last", "nothing@h1", "--as", "done").expect(2).err
     here.run("resolve", "last", f"odd@{host}", "--as", answer).expect(0)
-    done = here.run(verb).expect(code)
+    done = here.run(*GO_ON[verb]).expect(code)
 
     assert here.text(host, COUNTER).split() == lines, done.said
     here.sh("echo 4711 >/srv/pause")
@@ -104,7 +104,7 @@ def test_a_person_answers_an_approval_on_a_terminal(world: Callable[..., World])
     code, said = _on_terminal(here, {"Only 'yes' goes on": "yes", "Really restore?": "yes"})
     assert code == 0, said
     assert here.text(host, "/srv/last") == "1"
-    code, said = _on_terminal(here, {}, "rollback")
+    code, said = _on_terminal(here, {"Only 'yes' goes on": "yes"}, "rollback")
     assert code == 0, said
     code, said = _on_terminal(here, {"Only 'yes' goes on": "perhaps"})
     assert code == 1 and "nothing was touched" in said, said

@@ -97,7 +97,7 @@ def test_a_secret_is_nowhere_but_where_the_plan_puts_it(
     here.sh("touch /srv/broken; printf 'old\\n' >/srv/secret")
     failing = here.apply("plan.yaml").expect(1)
     here.sh("rm /srv/broken")
-    said += [failing, here.run("rollback", next(iter(here.journal())))]
+    said += [failing, here.run("rollback", next(iter(here.journal())), "--yes")]
 
     assert "«secret env:KEY»" in failing.out
     for one in said:
@@ -124,7 +124,7 @@ def test_undoing_needs_the_secret_and_says_so_where_it_is_gone(world: Callable[.
     here.apply("plan.yaml").expect(0)
     del here.env["KEY"]
 
-    incomplete = here.run("rollback").expect(4)
+    incomplete = here.run("rollback", "--yes").expect(4)
     assert "secret env:KEY: the environment has no variable KEY" in incomplete.out
     here.env["KEY"] = SECRET
     here.run("resume").expect(1)

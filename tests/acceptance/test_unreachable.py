@@ -88,6 +88,6 @@ def test_a_host_that_is_rebooted_in_the_middle_of_an_effect_leaves_it_in_doubt(t
     assert f"slow on {host}" in paused.out and "resolve" in paused.out
     assert three.counts(host) == {"slow": 1}
     three.run("resolve", "last", f"slow@{host}", "--as", "done").expect(0)
-    three.run("rollback", timeout=60).expect(0)
+    three.run("rollback", "--yes", timeout=60).expect(0)
     assert three.counts(host) == {"slow": 1, "unslow": 1}
     assert differences(before, three.trees()) == []

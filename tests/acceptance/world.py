@@ -26,6 +26,8 @@ STATE = "/var/lib/ultraplan"
 NOT_COMPARED = (STATE, "/var/log")
 """What is written by looking at a host, or by its daemons: the run's own state, and logs. The counters of commands are
 in /var/log for that reason."""
+GO_ON = {"resume": ("resume",), "rollback": ("rollback", "--yes")}
+"""How a person who is not asked goes on with a run."""
 COUNTER = "/var/log/counter"
 
 

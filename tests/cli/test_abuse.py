@@ -32,7 +32,7 @@ WRONG = [
     (["apply", "old.plan", "--yes"], 2, "version 99"),
     (["apply", "none.plan", "--yes"], 2, "none.plan"),
     (["resume", "1999"], 1, "1999"),
-    (["rollback", ""], 1, "ultraplan runs"),
+    (["rollback", "", "--yes"], 1, "ultraplan runs"),
     (["resolve", "last", "x", "--as", "done"], 1, "no runs"),
     (["runs", "show", "1999"], 1, "1999"),
     (["runs", "follow", "1999"], 1, "1999"),

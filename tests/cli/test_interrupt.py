@@ -43,7 +43,7 @@ def test_sigterm_is_as_orderly(up: Program) -> None:
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 130
-    up("rollback")
+    up("rollback", "--yes")
     assert not (up.root / "localhost" / "count").exists()
 
 

@@ -62,16 +62,16 @@ def test_a_saved_plan_is_applied_exactly_once_and_is_stale_when_something_moved(
 
 def test_a_finished_run_is_rolled_back_once(up: Program) -> None:
     up("apply", up.plan(WRITES), "--yes")
-    up("rollback")
+    up("rollback", "--yes")
     assert not (up.root / "localhost" / "config").exists()
-    assert "rolled back already" in up("rollback", "last", code=2).stderr
+    assert "rolled back already" in up("rollback", "last", "--yes", code=2).stderr
 
 
 def test_a_way_back_that_is_blocked_ends_as_incomplete_and_can_be_tried_again(up: Program) -> None:
     up("apply", up.plan(WRITES), "--yes")
     config = up.root / "localhost" / "config"
     config.write_text("somebody else\n")
-    done = up("rollback", code=4)
+    done = up("rollback", "--yes", code=4)
     assert "left as it is: config on localhost" in done.stdout
     assert f"ultraplan resume {up.last()}" in done.stdout
     config.write_text("one\n")
@@ -200,7 +200,7 @@ def test_a_repository_is_begun_and_its_own_plan_works(up: Program, tmp_path: Pat
     up("plan", *plan)
     up("apply", *plan, "--yes")
     assert (root / "greeting.txt").read_text() == "Hello world, from localhost.\n"
-    up("rollback")
+    up("rollback", "--yes")
     assert not root.exists()
     up("apply", *plan, "-e", "broken=true", "--yes", code=1)
     assert not root.exists()

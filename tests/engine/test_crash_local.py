@@ -54,6 +54,11 @@ class Kill:
     verb: str
     succeeds: bool
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is typed after it."""
+        return (self.verb,) if self.verb == "resume" else (self.verb, "--yes")
+
     def __str__(self) -> str:
         return f"{' then '.join(self.faults)}, {self.verb}, {'succeeds' if self.succeeds else 'fails'}"
 
@@ -87,8 +92,8 @@ def test_killed_and_gone_on_with_nothing_happens_twice(kill: Kill, tmp_path: Pat
              "-e", f"host={world.host}")
     assert world.run(*apply, fault=kill.faults[0]) == -signal.SIGKILL, "the point was not passed so often"
     for fault in kill.faults[1:]:
-        assert world.run(kill.verb, fault=fault) == -signal.SIGKILL, "the point was not passed so often"
-    code = world.run(kill.verb)
+        assert world.run(*kill.words, fault=fault) == -signal.SIGKILL, "the point was not passed so often"
+    code = world.run(*kill.words)
     if kill.verb == "resume" and kill.succeeds:
         assert code == 0, world.said
         assert world.tree() == AFTER

@@ -30,12 +30,12 @@ def up(here: Path, *words: str) -> tuple[int, dict[str, Any]]:
 def test_a_folder_with_something_foreign_in_it_is_left_and_said_to_be_left_until_it_can_go(here: Path) -> None:
     assert up(here, "apply", "plan.yaml", "-i", "hosts", "--yes")[0] == 0
     (here / "a" / "foreign").write_text("somebody's")
-    for verb in ("rollback", "resume", "rollback"):
-        code, told = up(here, verb, "last")
-        assert (code, told["status"]) == (4, "rollback_incomplete"), verb
+    for words in (["rollback", "--yes"], ["resume"], ["rollback", "--yes"]):
+        code, told = up(here, *words)
+        assert (code, told["status"]) == (4, "rollback_incomplete"), words
         assert "not empty" in told["residue"][0]
         assert (here / "a" / "foreign").read_text() == "somebody's"
     (here / "a" / "foreign").unlink()
-    code, told = up(here, "rollback", "last")
+    code, told = up(here, "rollback", "last", "--yes")
     assert (code, told["status"]) == (0, "rolled_back")
     assert not (here / "a").exists()

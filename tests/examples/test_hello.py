@@ -80,5 +80,5 @@ def test_a_release_that_was_fine_can_be_taken_back_later(hello: Hello) -> None:
     before = hello.tree()
     hello("apply", "--yes", release="2.1")
     assert hello.greetings() == ["Hello, world, from blue\n", "Bonjour à tous, de green\n"]
-    hello("rollback")
+    hello("rollback", "--yes")
     assert hello.tree() == before

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.simulation.process import Crash, Journal, Process
 from tests.simulation.scenario import COMMAND, IRREVERSIBLE, Key, Scenario, scenario
-from tests.simulation.world import World, Wrong, fate
+from tests.simulation.world import World, Wrong, depends, fate
 from ultraplan.engine.conduct import Conductor
 from ultraplan.engine.states import OpState, ProtocolError
 from ultraplan.journal.events import AnyEvent, OpEvent, Record, Resolved, RunClosed
@@ -86,7 +86,7 @@ class _Run:
         match closed.status:
             case "succeeded":
                 return rng.choice((None, None, "rollback"))
-            case "rolled_back":
+            case "rolled_back" | "rolled_back_in_part":
                 return None
             case "interrupted":
                 return rng.choice(("resume", "resume", "rollback"))
@@ -123,7 +123,14 @@ class _Run:
             case "rolled_back":
                 if standing:
                     raise Wrong(f"rolled back, but {sorted(standing)} still stand")
+            case "rolled_back_in_part":
+                final = {key for key in named if conductor.unwind.irreversible(key)}  # type: ignore[arg-type]
+                if not final or standing - named or any(
+                        not any(depends(shape, other, key) for other in named) for key in named - final):  # type: ignore[arg-type]
+                    raise Wrong(f"rolled back in part, but {sorted(standing)} still stand: {closed.residue}")
             case "rollback_incomplete":
+                if all(one.kind == "irreversible" for one in closed.left):
+                    raise Wrong("what is left is irreversible by the plan's word: that is no incomplete rollback")
                 if not closed.residue:
                     raise Wrong("rollback incomplete without a residue")
                 missing = {key for key in standing if key[1] in world.going_back} - named

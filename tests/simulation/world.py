@@ -14,10 +14,13 @@ from ultraplan.journal.events import (
     AnyEvent,
     Failed,
     Intent,
+    OpEvent,
     Outcome,
     Resolved,
     RollbackDecided,
+    RunClosed,
     Skipped,
+    TakenOver,
     Unchanged,
     Verified,
 )
@@ -69,9 +72,22 @@ class World:
         self.tries: dict[Key, int] = {}          # forward operation -> tries known to have failed, since it was begun
         self.going_back: dict[str, int] = {}     # host -> the number of the decision that it goes back
         self._decisions = 0
+        self._closed = ""
+        self._whole = False                      # the whole run goes back
+        self._reverse: dict[Key, str] = {}       # the last event of its way back
+        self._intended: set[Key] = set()         # forward operations that may have had an effect
         self.order: dict[Key, int] = {}          # forward operation -> the place of its first effect
         self._hosts = [host for batch in self.scenario.shape.batches for host in batch]
         self._storm = self.rng.choice((0.0, 0.03, 0.1, 0.25))
+
+    def _let_go_on(self) -> None:
+        """Somebody goes on: a host on which nothing had to be undone goes forward again, any other is done for good."""
+        for host in list(self.going_back):
+            intended = {key for key in self._intended if key[1] == host}
+            if all(self._reverse.get(key) == "Skipped" for key in intended):
+                del self.going_back[host]
+                for key in intended:
+                    del self._reverse[key]
 
     # -- what the journal says ----------------------------------------------------------------------------------
 
@@ -80,7 +96,18 @@ class World:
         if isinstance(event, RollbackDecided):
             self._decisions += 1
             for host in self._hosts if event.hosts is None else event.hosts:
+                if event.cause != "asked for" and host not in self.going_back:
+                    self._judge_always(host)
                 self.going_back.setdefault(host, self._decisions)
+            self._whole = self._whole or event.hosts is None
+        elif isinstance(event, TakenOver):
+            if event.verb == "resume" and self._closed == "failed" and not self._whole:
+                self._let_go_on()
+            self._closed = ""
+        elif isinstance(event, RunClosed):
+            self._closed = event.status
+        elif isinstance(event, OpEvent) and event.direction == "reverse":
+            self._reverse[event.node, event.host] = type(event).__name__
         elif isinstance(event, Failed | Verified | Unchanged | Skipped) and event.direction == "forward":
             self.last[event.node, event.host] = type(event).__name__
             self.tries[event.node, event.host] = 0
@@ -92,6 +119,7 @@ class World:
             self._judge_forward(event.node, event.host)
             self.last[event.node, event.host] = "Intent"
             self.order.setdefault((event.node, event.host), len(self.order))
+            self._intended.add((event.node, event.host))
         elif isinstance(event, Resolved) and event.direction == "forward":
             self.last[event.node, event.host] = "Verified" if event.done else "Intent"
             self.tries[event.node, event.host] = 0
@@ -236,6 +264,22 @@ class World:
                 if (there and with_it and self.order[later] > self.order[key]
                         and depends(self.scenario.shape, later, key)):
                     raise Wrong(f"{key} is undone while {later}, which depends on it, still stands")
+
+    def _judge_always(self, host: str) -> None:
+        """A host goes back because of a failure: what has to be done always was done where it was due, which is where
+        all that it needs on its host is over (a rescue that was not begun before everything stopped is not)."""
+        shape = self.scenario.shape
+        if "Intent" in self.last.values():
+            return  # in doubt: nothing new begins before a person has spoken
+        for (block, role), names in shape.members.items():
+            broken = any(self.last.get((name, host)) == "Failed" for part in ("block", "rescue")
+                         for name in shape.members.get((block, part), ()))
+            for name in names:
+                due = host in shape.nodes[name].hosts and all(
+                    place is None or place in self.last or place[1] in self.going_back
+                    for place in (shape.place(need, host) for need in shape.needs[name]))
+                if role == "always" and broken and due and (name, host) not in self.last:
+                    raise Wrong(f"{name} on {host} has to run always, and did not before the rollback")
 
     def _judge_forward(self, node: str, host: str) -> None:
         shape = self.scenario.shape

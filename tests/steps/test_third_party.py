@@ -117,7 +117,7 @@ def test_it_is_applied_once_and_undone_to_the_very_file(world: World) -> None:
     assert world.hosts.stat().st_mode == before.st_mode
     assert "plan: 1 to check, 1 unchanged" in world.ultraplan("plan", plan)
 
-    world.ultraplan("rollback")
+    world.ultraplan("rollback", "--yes")
     after = world.hosts.stat()
     assert world.hosts.read_text() == HOSTS
     assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)
@@ -135,7 +135,7 @@ def test_it_is_not_undone_over_what_somebody_else_changed(world: World) -> None:
     world.ultraplan("apply", world.plan(), "--yes")
     changed = world.hosts.read_text() + "192.0.2.77 somebody-elses\n"
     world.hosts.write_text(changed)
-    assert "changed since the run left it" in world.ultraplan("rollback", code=4)
+    assert "changed since the run left it" in world.ultraplan("rollback", "--yes", code=4)
     assert world.hosts.read_text() == changed
 
 

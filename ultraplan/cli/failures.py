@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-STATUS_CODES = {"succeeded": 0, "failed": 1, "rolled_back": 1, "rollback_incomplete": 4, "paused": 5,
-                "interrupted": 130}
+STATUS_CODES = {"succeeded": 0, "failed": 1, "rolled_back": 1, "rolled_back_in_part": 4, "rollback_incomplete": 4,
+                "paused": 5, "interrupted": 130}
 """Exit code by the status a run was closed with."""
 
 FAILED, USAGE, STALE, LOCKED, INTERRUPTED = 1, 2, 3, 6, 130

@@ -18,7 +18,7 @@ VERBS = {
     "apply": "carry out a plan or a saved plan",
     "resume": "go on with a run that was interrupted, paused or killed",
     "rollback": "undo a run",
-    "resolve": "say whether an operation in doubt was done",
+    "resolve": "say how an operation ended that only a person can know of",
     "runs": "list, show, follow and prune runs",
     "diff": "compare two saved plans or runs",
     "graph": "show what waits for what: text, DOT or Mermaid",

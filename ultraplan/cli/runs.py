@@ -73,25 +73,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace, store: Store) -> int:
     from ultraplan.cli.views.table import table
+    from ultraplan.cli.views.text import ago, date
 
     infos = store.runs()
     if args.ids:
         print("\n".join(info.run for info in infos))
         return 0
     if args.json:
-        print(json.dumps({"format": "ultraplan/runs", "version": 1, "runs": [_told(info) for info in infos]},
+        print(json.dumps({"format": "ultraplan/runs", "version": 1, "runs": [told_of(info) for info in infos]},
                          ensure_ascii=False))
         return 0
     if not infos:
         print("no runs yet")
         return 0
-    print(table(("RUN", "PLAN", "HOSTS", "OPENED (UTC)", "TOOK", "STATUS"),
-                [(info.run, info.plan, _few(info.hosts), _date(info.opened), _took(info), _status(info))
+    now = time.time()
+    print(table(("RUN", "PLAN", "HOSTS", "OPENED (UTC)", "LAST CHANGE", "STATUS"),
+                [(info.run, info.plan, _few(info.hosts), date(info.opened), ago(now - info.changed), _status(info))
                  for info in infos]))
     return 0
 
 
-def _told(info: RunInfo) -> dict[str, Any]:
+def told_of(info: RunInfo) -> dict[str, Any]:
+    """A row of the list of runs, as data."""
     from ultraplan.journal.holder import alive, describe
 
     holder = None
@@ -102,7 +105,7 @@ def _told(info: RunInfo) -> dict[str, Any]:
 
 
 def _status(info: RunInfo) -> str:
-    told = _told(info)
+    told = told_of(info)
     holder = told["holder"]
     if info.status != "open":
         return info.status.replace("_", " ")
@@ -112,15 +115,9 @@ def _status(info: RunInfo) -> str:
             None: f"open, {holder['who']} (elsewhere)"}[holder["alive"]]
 
 
-def _took(info: RunInfo) -> str:
-    from ultraplan.cli.views.text import lasting
-
-    under_way = info.status == "open" and (_told(info)["holder"] or {}).get("alive")
-    return lasting((time.time() if under_way else info.changed) - info.opened)
-
-
 def _show(args: argparse.Namespace, store: Store) -> int:
     from ultraplan.cli.views.story import story, story_text
+    from ultraplan.engine.runs import why_not_resume
     from ultraplan.journal.base import JournalDamaged
 
     run = store.find(args.run)
@@ -133,8 +130,12 @@ def _show(args: argparse.Namespace, store: Store) -> int:
         damage = error
     if damage is not None and not records:
         raise damage
-    told = story(_told(info), records, None if damage is None else str(damage))
-    print(json.dumps(told, ensure_ascii=False) if args.json else story_text(told, color=options.colored(args)))
+    final = None
+    if info.status == "failed" and damage is None:
+        final = why_not_resume(run, options.settings(args), store)
+    told = story(told_of(info), records, None if damage is None else str(damage), final=final)
+    print(json.dumps(told, ensure_ascii=False) if args.json
+          else story_text(told, color=options.colored(args), now=time.time()))
     return 0 if damage is None else 1
 
 
@@ -166,7 +167,7 @@ def _follow(args: argparse.Namespace, store: Store) -> int:
 
 def _nobody_at_it(store: Store, run: str) -> bool:
     """Whether the process that had the run in its hands is surely gone."""
-    holder = _told(next(one for one in store.runs() if one.run == run))["holder"]
+    holder = told_of(next(one for one in store.runs() if one.run == run))["holder"]
     return holder is None or holder["alive"] is False
 
 
@@ -229,7 +230,3 @@ def _prune(args: argparse.Namespace, store: Store) -> int:
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _date(when: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))

@@ -17,7 +17,7 @@ from ultraplan.cli.failures import STATUS_CODES
 from ultraplan.cli.views import View
 from ultraplan.cli.views.report import report
 from ultraplan.engine.run import Run
-from ultraplan.engine.runs import Watch
+from ultraplan.engine.runs import Watch, why_not_resume
 from ultraplan.journal.base import Store
 from ultraplan.journal.events import RunClosed
 from ultraplan.secrets import Secrets
@@ -38,8 +38,9 @@ class Watching:
     def closed(self, event: RunClosed, run: str, hosts: Sequence[str]) -> int:
         """Tell how the run ended."""
         self.view.close()
+        final = why_not_resume(run, options.settings(self.args), self.store) if event.status == "failed" else None
         print(report(run, event, list(self.store.read(run)), hosts, as_json=self.args.json,
-                     color=options.colored(self.args)))
+                     color=options.colored(self.args), final=final))
         if self.args.verb == "rollback" and event.status == "rolled_back":
             return 0  # what was asked for
         return STATUS_CODES[event.status]

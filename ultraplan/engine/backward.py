@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from ultraplan.engine.confine import concealed, told
+from ultraplan.engine.confine import concealed
 from ultraplan.engine.confirm import DeadMan
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
@@ -27,10 +27,6 @@ from ultraplan.transport.base import TransportError
 
 RETRY_DELAYS = (1.0, 3.0)
 """Seconds before each further try of an undo that failed."""
-
-
-class _Conflict(StepFailed):
-    """The present state is not what the run left: trying again cannot help."""
 
 
 class _Doubt(Exception):
@@ -83,9 +79,13 @@ class _Undo:
             except Exception as error:  # noqa: BLE001 - a mistake in one step type must not keep others from being undone
                 known = isinstance(error, (StepFailed, SecretError, ExpressionError, TransportError))
                 problem = self.run.fleet.secrets.redact(str(error) if known else mistake(self.node.step.type, error))
-                if delay is None or isinstance(error, _Conflict):
+                if delay is None or isinstance(error, Hopeless):
+                    hopeless = error if isinstance(error, Hopeless) else None
+                    hidden = self.node.step.no_log
                     self.run.write(Started(**self.about), Failed(
-                        **self.about, error=problem, unreachable=isinstance(error, TransportError)))
+                        **self.about, error=problem if not hidden else problem.partition(":")[0],
+                        unreachable=isinstance(error, TransportError), trouble=hopeless.trouble if hopeless else "",
+                        facts=hopeless.facts if hopeless and not hidden else None))
                     return
                 if isinstance(error, TransportError):
                     self.run.fleet.session(self.host.name).forget()
@@ -200,7 +200,7 @@ class _Undo:
 
         ended, last = self._previous(session, resolved), self.run.outcome(self.op, "reverse")
         done = last.ok if last is not None else ended is not None and ended.reply is not None and ended.reply.exit == 0
-        replied, = session.look([probe], resolved.account)
+        replied, kept = session.look([probe, session.traces(self.run.id, self.op, resolved.account)], resolved.account)
         now, left = look(replied), self.run.left(self.key)
         begun = self.run.last_intent(self.op, "reverse") is not None  # half done: only the program knows the rest
         unneeded = not begun and left is not None and left != prepared.before
@@ -208,8 +208,7 @@ class _Undo:
             self.run.write(Started(**self.about), Verified(**self.about, left=now))
             return
         if not begun and left is not None and now != left and step.guards_undo:
-            raise _Conflict(f"changed since the run left it: before the run {told(prepared.before)}; "
-                            f"left by the run {told(left)}; now {told(now)}")
+            raise conflict(prepared.before, left, now)
 
         def act(attempt: int) -> Reply | None:
             done, looked = session.effect(self.run.here, self.op, f"r{attempt}", program, account=resolved.account,
@@ -223,7 +222,9 @@ class _Undo:
             looked, = session.look([probe], resolved.account)
         now = look(looked)
         if now != prepared.before:
-            raise StepFailed(f"after the undo not as before: wanted {told(prepared.before)}; found {told(now)}")
+        if now != prepared.before and not kept.text:
+            raise gone(self.host.name, prepared.before, left, now)
+            raise StepFailed(f"after the undo not as before: {differing(prepared.before, now)}")
         self.run.write(Verified(**self.about, left=now))
 
     def _compensate(self, session: HostSession, stored: Mapping[str, Any]) -> None:

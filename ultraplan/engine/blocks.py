@@ -53,6 +53,16 @@ class Blocks:
             self._states.get(one) is OpState.FAILED for part in ("block", "rescue")
             for one in self._part(around.block, part, host)) for around in node.blocks)
 
+    def unfinished(self, hosts: Set[str]) -> Iterator[Key]:
+        """On ``hosts``: the ``always`` steps of blocks in which something failed there, and what is not needed any more
+        because of it, as far as it has not ended."""
+        for node in self._shape.nodes.values():
+            for host in node.hosts if node.blocks else ():
+                key = (node.id, host)
+                if host in hosts and self._states.get(key) not in SETTLED and (
+                        self.closes(key) or self.not_needed(key) == BROKEN):
+                    yield key
+
     def holds(self, key: Key) -> bool:
         """Whether an operation outside of a broken block, which needs a step inside, has to wait for what its rescue
         and always steps make of the failure."""

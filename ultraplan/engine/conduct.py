@@ -21,6 +21,7 @@ from ultraplan.journal.events import (
     Asked,
     Failed,
     Intent,
+    Left,
     OpEvent,
     Prepared,
     Record,
@@ -106,8 +107,10 @@ class Conductor:
         elif isinstance(event, RunClosed):
             self.closed = event.status
         elif isinstance(event, TakenOver):
-            self.closed = None
+            ended, self.closed = self.closed, None
             if event.verb == "resume":
+                if ended == "failed":  # not while something under way rests on what a lost host missed
+                    self._forward_again()
                 self._try_again()
             self.unwind.reopen()
             for key in self.under_way():  # of the process before, nobody works on them any more
@@ -174,6 +177,25 @@ class Conductor:
         for host in hosts:
             for node in self.shape.nodes:
                 self._frontier.settle((node, host), self._startable)
+        if self._frontier.unsettled == 0:
+            self._next_batch()
+
+    def _forward_again(self) -> None:
+        """Somebody goes on with a run that had failed: hosts that went back with nothing undone on them (they could not
+        be reached, say) have lost nothing, and go forward again. Where anything was undone, a rollback is final."""
+        if self.going_back is not None:
+            return
+        again = [host for host in self.unwinding if self.unwind.untouched(host)]
+        if not again:
+            return
+        for host in again:
+            del self.unwinding[host]
+            self._casualties.pop(host, None)
+            self.unwind.forget(host)
+        for key in [key for key, state in self.forward.items() if state is OpState.IN_DOUBT and key[1] in again]:
+            self._now(key, OpState.INTENT)  # its way back found out that it never began
+        self._batch_index = min(self._batch_index, *map(self.shape.batch_of, again))
+        self._frontier.fill(frozenset(self.shape.batches[self._batch_index]), self._over, self._startable)
         if self._frontier.unsettled == 0:
             self._next_batch()
 
@@ -296,13 +318,23 @@ class Conductor:
                 return True
             return self._blocks.closes(key) and not self._blocks.holds(key)
 
-        return not self._doubtful and any(due(key) for key in self._frontier.open)
+        return not self._doubtful and (any(due(key) for key in self._frontier.open) or any(
+            hosts is None or key[1] in hosts for key in self._stranded()))
+
+    def _stranded(self) -> list[Key]:
+        """What would close a broken block on its host, and waits for hosts that will not go on any more: when all new
+        work has stopped for good, each host closes its blocks for itself."""
+        if self._busy or self._draining() is not None:
+            return []
+        return [key for key in self._blocks.unfinished(self._frontier.hosts)
+                if key not in self._frontier.open and self._startable(key) and not self._blocks.holds(key)
+                and not any(other[1] == key[1] and self.shape.follows(key[0], other[0]) for other in self._reopened)
+                and all(place is None or self._over(place)
+                        for place in (self.shape.place(need, key[1]) for need in self.shape.needs[key[0]]))]
 
     def _closing(self) -> AnyEvent | None:
-        residue = self.unwind.residue
         if self.going_back is not None:
-            return RunClosed(status="rollback_incomplete" if residue else "rolled_back", cause=self.going_back.cause,
-                             residue=residue)
+            return self._closed_with_left("rolled_back", self.going_back.cause)
         if self._doubtful:
             node, host = next(iter(self._doubtful))
             return RunClosed(status="paused", cause=f"whether {node} on {host} was done is in doubt")
@@ -310,16 +342,23 @@ class Conductor:
             return None
         if self.unwinding:
             cause = next(iter(self.unwinding.values())).cause
-            if residue:
-                return RunClosed(status="rollback_incomplete", cause=cause, residue=residue)
             everyone = len(self.unwinding) == len(self._all_hosts())
-            return RunClosed(status="rolled_back" if everyone else "failed", cause=cause)
+            return self._closed_with_left("rolled_back" if everyone else "failed", cause)
         return RunClosed(status="succeeded")
+
+    def _closed_with_left(self, status: str, cause: str) -> RunClosed:
+        """Closed as ``status``, unless a rollback left something as it is."""
+        left = self.unwind.left
+        if any(one.kind != "irreversible" for one in left):
+            status = "rollback_incomplete"
+        elif left and status == "rolled_back":
+            status = "rolled_back_in_part"
+        return _closed(status, cause, left)
 
     def _close_when_quiet(self, status: str, cause: str) -> AnyEvent | None:
         if self._tidying() or not self.unwind.finished or not self._quiet():
             return None
-        return RunClosed(status=status, cause=cause, residue=self.unwind.residue)
+        return _closed(status, cause, self.unwind.left)
 
     # -- what may start -----------------------------------------------------------------------------------------
 
@@ -343,6 +382,9 @@ class Conductor:
                 actions.append(Skip(*key, why))
             elif self._may_begin(key, draining):
                 actions.append(Run(*key))
+        for key in self._stranded() if draining is None and not self._doubtful else ():
+            why = self._blocks.not_needed(key)
+            actions.append(Run(*key) if why is None else Skip(*key, why))
         return actions
 
     def _waits(self, key: Key) -> bool:
@@ -402,3 +444,8 @@ class Conductor:
 
     def _cause(self, key: Key) -> str:
         return f"{key[0]} on {key[1]}: {self.failures[key].error}"
+
+
+def _closed(status: str, cause: str, left: list[Left]) -> RunClosed:
+    return RunClosed(status=status, cause=cause, left=left,
+                     residue=[f"{one.node} on {one.host}: {one.why}" for one in left])

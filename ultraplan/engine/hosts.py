@@ -234,6 +234,13 @@ class HostSession:
         if reply.exit != 0:
             raise Unusable(self.name, neutral(reply.error_text).strip())
 
+    def traces(self, run: str, op: str, account: Account | None = None) -> Program:
+        """A read-only program that prints the names of what the host keeps of ``op``'s forward effect: its receipts and
+        pre-images. Nothing where that was removed (or never was)."""
+        folder = quote(f"{self._root(account)}/runs/{run}")
+        return Program(f"for up_f in {folder}/{quote(op)}.[0-9p]*; do [ ! -e \"$up_f\" ] && [ ! -L \"$up_f\" ] || "
+                       'printf "%s\\n" "${up_f##*/}"; done')
+
     # -- inside -------------------------------------------------------------------------------------------------
 
     @contextmanager

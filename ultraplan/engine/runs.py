@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ultraplan import __version__
 from ultraplan.engine import bundle
@@ -25,6 +25,7 @@ from ultraplan.engine.settings import Settings
 from ultraplan.engine.shape import shape_of
 from ultraplan.engine.states import UNDER_WAY, OpState
 from ultraplan.engine.telling import InOrder, Listener
+from ultraplan.engine.undoing import Foreseen, Foresight
 from ultraplan.inventory.references import references_in
 from ultraplan.journal.base import JournalDamaged, Lease, Store
 from ultraplan.journal.events import (
@@ -32,6 +33,7 @@ from ultraplan.journal.events import (
     AnyEvent,
     Asked,
     Failed,
+    Record,
     Resolved,
     RollbackDecided,
     RunClosed,
@@ -62,8 +64,7 @@ class Watch:
 
 def preview(job: Job, progress: Callable[[str, str | None], None] = lambda host, trouble: None) -> Plan:
     """Look at the hosts and predict. Changes nothing. Host troubles are in `Plan.unreachable`."""
-    know_secrets(job.secrets, job.graph.document.references | job.graph.references
-                 | references_in(job.graph.inventory))
+    _know_its_secrets(job)
     plan = Observer(job.graph, job.fleet, job.resolver, job.scope, progress).observe(job.name.id, time.time())
     return dataclasses.replace(plan, digests=digests(job))
 
@@ -105,6 +106,21 @@ def resume(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunCl
     return _go_on(run_id, settings, store, watch, "resume")
 
 
+def foresee_rollback(run_id: str, settings: Settings, store: Store) -> Foreseen:
+    """What `rollback` would do to a run, from its journal and a look at its hosts. Changes nothing, takes no lock.
+    Raises `NotPossible`, `JournalError`."""
+    job, _ = bundle.unpack(store.bundle(run_id), settings)
+    try:
+        _know_its_secrets(job)
+        conductor = Conductor(shape_of(job.graph))
+        records = list(store.read(run_id))
+        foresight = Foresight(job, conductor, records)
+        _check_possible(conductor, "rollback", records)
+        return foresight.foresee()
+    finally:
+        job.close()
+
+
 def rollback(run_id: str, settings: Settings, store: Store, watch: Watch) -> RunClosed:
     """Undo a run: one that was interrupted, or one that is finished."""
     return _go_on(run_id, settings, store, watch, "rollback")
@@ -137,23 +153,29 @@ def prune(run_id: str, settings: Settings, store: Store) -> list[str]:
     return left
 
 
-def resolve(run_id: str, op: str, done: bool, settings: Settings, store: Store) -> tuple[str, str]:
-    """A person says whether an operation in doubt was done; gives its node and host. ``op``: its id, a prefix
-    of it, or NODE@HOST. Raises `NotPossible`."""
+Answer = Literal["done", "not-done", "undone"]
+"""What a person may say of an operation: it was carried out, it was not, or (of one that could not be undone) whatever
+it left was put right by hand."""
+
+
+def resolve(run_id: str, op: str, said: Answer, settings: Settings, store: Store) -> Key:
+    """A person says how an operation in doubt ended, or that one that could not be undone is undone by now; gives its
+    node and host. ``op``: its id, a prefix of it, or NODE@HOST. Raises `NotPossible`."""
     job, _ = bundle.unpack(store.bundle(run_id), settings)
     conductor = Conductor(shape_of(job.graph))
     conductor.replay(store.read(run_id))
-    doubtful = conductor.in_doubt()
-    found = [(key, direction) for key, direction in doubtful if op_id(run_id, *key).startswith(op)
+    open_ones = ([(key, "reverse") for key in conductor.unwind.stuck] if said == "undone" else conductor.in_doubt())
+    found = [(key, direction) for key, direction in open_ones if op_id(run_id, *key).startswith(op)
              or f"{key[0]}@{key[1]}" == op]
     if len(found) != 1:
-        known = ", ".join(f"{op_id(run_id, *key)} ({key[0]} on {key[1]})" for key, _ in doubtful)
-        raise NotPossible(f"{op} names no operation in doubt; in doubt: {known or 'none'}")
+        known = ", ".join(f"{op_id(run_id, *key)} ({key[0]} on {key[1]})" for key, _ in open_ones) or "none"
+        what = "that could not be undone" if said == "undone" else "in doubt"
+        raise NotPossible(f"{op} names no operation {what}; {what}: {known}")
     (key, direction), = found
     lease = store.acquire(_locks(job), run_id, holder(), LEASE_SECONDS)
     try:
         store.append(run_id, [Resolved(op=op_id(run_id, *key), node=key[0], host=key[1], direction=direction,  # type: ignore[arg-type]
-                                       done=done, user=user())], lease)
+                                       done=said != "not-done", user=user())], lease)
     finally:
         store.release(lease)
     return key
@@ -176,12 +198,13 @@ def answer(run_id: str, yes: bool, store: Store, step: str | None = None) -> Ask
 def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: str) -> RunClosed:
     job, promises = bundle.unpack(store.bundle(run_id), settings)
     try:
-        know_secrets(job.secrets, job.graph.references | references_in(job.graph.inventory))
+        _know_its_secrets(job)
         lease = store.acquire(_locks(job), run_id, holder(), LEASE_SECONDS)
         try:
             run = _run(job, store, lease, promises, watch, quiet=True)
-            run.take_in(store.read(run_id))
-            _check_possible(run.conductor, verb)
+            records = list(store.read(run_id))
+            run.take_in(records)
+            _check_possible(run.conductor, verb, records)
             run.telling = InOrder(watch.listeners)
             run.write(TakenOver(epoch=lease.epoch, verb=verb, user=user()))  # type: ignore[arg-type]
             if verb == "rollback":
@@ -193,14 +216,41 @@ def _go_on(run_id: str, settings: Settings, store: Store, watch: Watch, verb: st
         job.close()
 
 
-def _check_possible(conductor: Conductor, verb: str) -> None:
-    status = conductor.closed
-    if status == "rolled_back":
-        raise NotPossible("this run was rolled back already; nothing is left to undo")
-    if verb == "resume" and status == "succeeded":
-        raise NotPossible("this run succeeded; there is nothing to resume (ultraplan rollback undoes it)")
-    if verb == "resume" and status == "failed" and not conductor.failures:
-        raise NotPossible("this run ended; there is nothing to resume")
+def why_not_resume(run_id: str, settings: Settings, store: Store) -> str | None:
+    """Why `resume` can do nothing for a run; None where it can. Raises `JournalError`."""
+    job, _ = bundle.unpack(store.bundle(run_id), settings)
+    try:
+        records = list(store.read(run_id))
+        conductor = Conductor(shape_of(job.graph))
+        conductor.replay(records)
+        _check_possible(conductor, "resume", records)
+    except NotPossible as error:
+        return str(error)
+    finally:
+        job.close()
+    return None
+
+
+def _check_possible(conductor: Conductor, verb: str, records: Sequence[Record]) -> None:
+    """Raises `NotPossible` where ``verb`` could change nothing any more. ``conductor``: as ``records`` left it."""
+    match conductor.closed:
+        case "rolled_back":
+            raise NotPossible("this run was rolled back already; nothing is left to undo (apply does it anew)")
+        case "rolled_back_in_part" if conductor.unwind.finished:
+            raise NotPossible("this run was rolled back as far as there is a way back; what is left is irreversible by "
+                              "the plan's word (where a person has undone it: ultraplan resolve RUN STEP@HOST --as "
+                              "undone)")
+        case "succeeded" if verb == "resume":
+            raise NotPossible("this run succeeded; there is nothing to resume (ultraplan rollback undoes it)")
+        case "failed" if verb == "resume":
+            trial = Conductor(conductor.shape)
+            trial.replay(records)
+            trial.record(TakenOver(epoch=0, verb="resume"), len(records) + 1)
+            if isinstance(trial.decide(), RunClosed):
+                back = ", ".join(sorted(conductor.unwinding)) or "no host"
+                raise NotPossible(f"there is nothing to resume: what failed was rolled back ({back}), and a rollback "
+                                  "is final. ultraplan apply does it anew, and leaves alone what is as wanted; "
+                                  "ultraplan rollback undoes the rest of this run")
 
 
 def _turn_round(run: Run) -> None:
@@ -241,6 +291,11 @@ def _tidy(run: Run, closed: RunClosed) -> None:
             session.clean(run.here, keep_way_back=closed.status != "rolled_back")
         except TransportError:
             continue
+
+
+def _know_its_secrets(job: Job) -> None:
+    graph = job.graph
+    know_secrets(job.secrets, graph.document.references | graph.references | references_in(graph.inventory))
 
 
 def _locks(job: Job) -> list[str]:

@@ -7,11 +7,11 @@ batches first. Of what may be undone, the operation that ran last can always sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from ultraplan.engine.shape import Key, Shape
 from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, ProtocolError, after
-from ultraplan.journal.events import Failed, InDoubt, Intent, OpEvent, Prepared, Resolved
+from ultraplan.journal.events import Failed, InDoubt, Intent, Left, OpEvent, Prepared, Resolved
 
 NO_WAY_BACK = "irreversible"
 """`Prepared.way_back` of an operation that cannot be undone."""
@@ -27,7 +27,8 @@ class Unwind:
         self.state: dict[Key, OpState] = {}         # the reverse operations, once the way back was decided
         self._stacks: dict[str, list[Key]] = {}     # host -> its operations, the last that ran at the end
         self._open_at: dict[tuple[str, int], dict[Key, None]] = {}  # node, batch -> its reverse operations not settled
-        self._errors: dict[Key, str] = {}
+        self._troubles: dict[Key, Failed | InDoubt] = {}
+        self._behind: dict[Key, Key] = {}           # left alone -> what after it could not be undone
         self._again: set[Key] = set()               # under way when a process died: may begin again
         self._unanswered: set[Key] = set()          # the last attempt may have done it, which is not verified
         self.tried: set[Key] = set()
@@ -74,7 +75,7 @@ class Unwind:
         elif now in (OpState.MISSED, OpState.VERIFIED, OpState.IN_DOUBT):
             self._unanswered.discard(key)
         if isinstance(event, Failed | InDoubt):
-            self._errors[key] = event.error if isinstance(event, Failed) else event.why
+            self._troubles[key] = event
         self._set(key, now)
         if now in (OpState.FAILED, OpState.IN_DOUBT):
             self._leave_alone_before(key)
@@ -103,6 +104,16 @@ class Unwind:
         elif self.state.get(key) in UNDER_WAY:
             self._again.add(key)
 
+    def untouched(self, host: str) -> bool:
+        """Whether nothing was (or may have been) undone on ``host``, though its way back was decided."""
+        return all(state is OpState.SKIPPED for key, state in self.state.items() if key[1] == host)
+
+    def forget(self, host: str) -> None:
+        """The way back of ``host``, which is `untouched`, was never decided."""
+        self._stacks.pop(host, None)
+        for key in [key for key in self.state if key[1] == host]:
+            del self.state[key]
+
     def ready(self) -> Iterator[tuple[str, str, bool, str]]:
         """(node, host, run, why): reverse operations that may start (run) or have nothing to do (not run, with why)."""
         for key in self._candidates():
@@ -122,11 +133,48 @@ class Unwind:
         return [key for key, state in self.state.items() if state in UNDER_WAY]
 
     @property
-    def residue(self) -> list[str]:
-        """What could not be put back, a line each, in the order it was tried."""
-        return [f"{node} on {host}: {self._errors.get((node, host), 'not undone')}"
-                for (node, host), state in self.state.items()
+    def left(self) -> list[Left]:
+        """What could not be put back, in the order it was tried."""
+        final = self._beyond_return()
+        return [self._left(key, state, final) for key, state in self.state.items()
                 if state in (OpState.FAILED, OpState.LEFT, OpState.IN_DOUBT)]
+
+    @property
+    def stuck(self) -> list[Key]:
+        """What was tried and could not be undone; a person may say that it is undone after all."""
+        return [key for key, state in self.state.items() if state in (OpState.FAILED, OpState.IN_DOUBT)]
+
+    def _left(self, key: Key, state: OpState, final: Set[Key]) -> Left:
+        trouble = self._troubles.get(key)
+        why = "not undone"
+        kind = "irreversible" if key in final else "behind"
+        if state is OpState.LEFT:
+            why = f"left alone, because {self._behind[key][0]} after it could not be undone"
+        elif isinstance(trouble, InDoubt):
+            kind, why = "doubt", trouble.why
+        elif trouble is not None:
+            why = trouble.error
+            if key not in final:
+                kind = trouble.trouble or ("unreachable" if trouble.unreachable else "failed")
+        return Left(node=key[0], host=key[1], kind=kind, why=why)
+
+    def _beyond_return(self) -> Set[Key]:
+        """What was not undone because the plan itself says that there is no way back: irreversible operations, and what
+        lies behind them."""
+        found = {key for key, state in self.state.items() if state is OpState.FAILED and self.irreversible(key)}
+        todo = list(found)
+        while todo:
+            later = todo.pop()
+            more = [key for key, state in self.state.items()
+                    if state is OpState.LEFT and key not in found and self._rests(later, key)]
+            found.update(more)
+            todo += more
+        return found
+
+    def irreversible(self, key: Key) -> bool:
+        """Whether an operation has no way back by the plan's word."""
+        way = self._ways.get(key)
+        return way is not None and way.way_back == NO_WAY_BACK
 
     def _candidates(self) -> Iterator[Key]:
         batches = [batch for (_, batch), keys in self._open_at.items() if keys]
@@ -160,11 +208,14 @@ class Unwind:
         while todo:
             later = todo.pop()
             for key, state in list(self.state.items()):
-                if (state is OpState.PENDING and self._shape.follows(later[0], key[0])
-                        and self._shape.tied(key, later)):
+                if state is OpState.PENDING and self._rests(later, key):
                     self._set(key, OpState.LEFT)
-                    self._errors[key] = f"left alone, because {stuck[0]} after it could not be undone"
+                    self._behind[key] = stuck
                     todo.append(key)
+
+    def _rests(self, later: Key, key: Key) -> bool:
+        """Whether ``later`` was done on top of ``key``."""
+        return self._shape.follows(later[0], key[0]) and self._shape.tied(key, later)
 
     def _open(self, key: Key) -> bool:
         state = self.state[key]

@@ -111,11 +111,17 @@ class Verified(OpEvent, frozen=True, kw_only=True, tag="verified"):
 
 
 class Failed(OpEvent, frozen=True, kw_only=True, tag="failed"):
-    """The operation is given up: retries are used up, or it failed before any effect (``effect`` False)."""
+    """The operation is given up: retries are used up, or it failed before any effect (``effect`` False).
+
+    ``trouble``, of an undo: ``conflict`` (the present state is not what the run left; ``facts`` has ``before``,
+    ``left`` and ``now``) or ``gone`` (its pre-image was removed from the host).
+    """
 
     error: str
     effect: bool = True
     unreachable: bool = False
+    trouble: str = ""
+    facts: dict[str, dict[str, Any]] | None = None
 
 
 class InDoubt(OpEvent, frozen=True, kw_only=True, tag="in_doubt"):
@@ -159,12 +165,26 @@ class Noted(Event, frozen=True, kw_only=True, tag="noted"):
     text: str
 
 
+class Left(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a rollback left as it is. ``kind``: ``irreversible`` (by the plan's word, or behind such a step),
+    ``conflict``, ``gone``, ``unreachable``, ``failed``, ``doubt``, or ``behind`` (what came after it could not be
+    undone)."""
+
+    node: str
+    host: str
+    kind: str
+    why: str
+
+
 class RunClosed(Event, frozen=True, kw_only=True, tag="run_closed"):
-    """``status``: succeeded, failed, rolled_back, rollback_incomplete, paused or interrupted."""
+    """``status``: succeeded, failed, rolled_back, rolled_back_in_part (what is left has no way back by the plan's
+    word), rollback_incomplete, paused or interrupted. ``residue``: what a rollback left, a line each; ``left``: the
+    same as data (empty in journals of earlier versions)."""
 
     status: str
     cause: str = ""
     residue: list[str] = []
+    left: list[Left] = []
 
 
 AnyEvent = (

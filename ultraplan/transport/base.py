@@ -21,6 +21,11 @@ class TransportError(Exception):
         self.hint = hint
 
 
+def explained(error: TransportError) -> str:
+    """What went wrong with what to do about it, on one line: for where only a line is kept (a journal, a plan)."""
+    return f"{error} ({error.hint})" if error.hint else str(error)
+
+
 class Unreachable(TransportError):
     """No connection could be made: refused, no route, timed out, name unknown. Nothing was sent."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ultraplan.cli.views.paint import paint, visible
-from ultraplan.cli.views.report import outcomes
+from ultraplan.cli.views.report import outcomes, spans
 from ultraplan.cli.views.text import lasting, some
 from ultraplan.journal.events import Record, RunClosed, RunOpened
 from ultraplan.secrets import shown
@@ -39,7 +39,7 @@ def of_runs(a: tuple[str, Sequence[Record]], b: tuple[str, Sequence[Record]]) ->
         heads.append({"plan": opened.plan if opened else "", "hosts": opened.hosts if opened else [],
                       "digests": opened.digests if opened else {}, "status": status.replace("_", " "),
                       "cause": closed.cause if closed else "",
-                      "seconds": records[-1].time - records[0].time if records else 0.0})
+                      "seconds": sum(end - begin for begin, end in spans(records))})
         operations.append(outcomes(records))
     return {**_compared(heads, operations, OF_RUNS), "seconds": [head["seconds"] for head in heads]}
 

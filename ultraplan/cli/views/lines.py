@@ -7,7 +7,7 @@ import threading
 import time
 
 from ultraplan.cli.views.paint import visible_lines
-from ultraplan.cli.views.words import words
+from ultraplan.cli.views.words import Narration
 from ultraplan.engine.run import Run
 from ultraplan.journal.events import Record
 from ultraplan.secrets import shown
@@ -20,16 +20,17 @@ class LinesView:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._narration = Narration()
 
     def attach(self, run: Run) -> None:
         pass
 
     def record(self, record: Record) -> None:
-        said = words(record.event)
-        if said is not None:
-            self._line(record.time, said.host, said.step, said.text)
+        for told, said in self._narration.tell(record):
+            self._line(told.time, said.host, said.step, said.text)
 
     def tell(self, node: str, host: str, text: str) -> None:
+        self._narration.noted(node, host)
         self._line(time.time(), host, node, text)
 
     def say(self, text: str) -> None:
@@ -39,6 +40,8 @@ class LinesView:
         raise TimeoutError("there is no terminal to ask on")
 
     def close(self) -> None:
+        for told, said in self._narration.rest():
+            self._line(told.time, said.host, said.step, said.text)
         sys.stdout.flush()
 
     def _line(self, when: float, host: str, step: str, text: str) -> None:

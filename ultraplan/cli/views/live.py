@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ultraplan.cli.views.paint import TONES, visible, visible_lines
 from ultraplan.cli.views.progress import ACTIVE, AHEAD, ENDED, Board, Progress, Row
-from ultraplan.cli.views.words import Words, words
+from ultraplan.cli.views.words import Narration, Words
 from ultraplan.engine.run import Run
 from ultraplan.journal.events import Record
 from ultraplan.secrets import shown
@@ -42,6 +42,7 @@ class LiveView:
         self._asking = threading.Lock()      # one question at a time
         self._held: list[Text] | None = None  # lines that wait while a person is being asked
         self._left: dict[tuple[str, str], int] = {}
+        self._narration = Narration()
         self._closed = threading.Event()
         self._live = self._new_live()
         self._thread = threading.Thread(target=self._draw, name="view", daemon=True)
@@ -59,13 +60,13 @@ class LiveView:
         self._thread.start()
 
     def record(self, record: Record) -> None:
-        said = words(record.event)
-        if said is None or said.tone == "work":  # the picture shows what is under way
-            return
-        if self._few or said.tone in ("bad", "news"):
-            self._print(record.time, said)
-        else:
-            self._count(record, said)
+        for told, said in self._narration.tell(record):
+            if said.tone == "work":  # the picture shows what is under way
+                continue
+            if self._few or said.tone in ("bad", "news"):
+                self._print(told.time, said)
+            else:
+                self._count(told, said)
 
     def tell(self, node: str, host: str, text: str) -> None:
         if self._progress is not None:

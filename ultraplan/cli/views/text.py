@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 
@@ -13,6 +14,20 @@ def lasting(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def ago(seconds: float) -> str:
+    """How long ago, in one unit: ``12 s ago``, ``3 h ago``, ``5 days ago``."""
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (unit == "day" and seconds >= size):
+            whole = int(seconds // size)
+            return f"{counted(whole, unit) if unit == 'day' else f'{whole} {unit}'} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def date(when: float) -> str:
+    """A moment (Unix seconds) in UTC: ``2026-11-22 01:44:55``."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when))
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
