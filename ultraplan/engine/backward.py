@@ -9,6 +9,7 @@ from typing import Any
 
 from ultraplan.engine.confine import concealed
 from ultraplan.engine.confirm import DeadMan
+from ultraplan.engine.differing import Hopeless, conflict, differing, gone
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import Fenced, HostSession
 from ultraplan.engine.recover import Ended, Recovery
@@ -221,9 +222,9 @@ class _Undo:
         if looked is None:
             looked, = session.look([probe], resolved.account)
         now = look(looked)
-        if now != prepared.before:
         if now != prepared.before and not kept.text:
             raise gone(self.host.name, prepared.before, left, now)
+        if now != prepared.before:
             raise StepFailed(f"after the undo not as before: {differing(prepared.before, now)}")
         self.run.write(Verified(**self.about, left=now))
 
