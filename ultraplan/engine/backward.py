@@ -24,7 +24,7 @@ from ultraplan.language.expressions import ExpressionError
 from ultraplan.secrets import SecretError
 from ultraplan.shell import Account, Program, Reply
 from ultraplan.steps.base import HostStep, State, StepFailed
-from ultraplan.transport.base import TransportError
+from ultraplan.transport.base import TransportError, explained
 
 RETRY_DELAYS = (1.0, 3.0)
 """Seconds before each further try of an undo that failed."""
@@ -79,7 +79,8 @@ class _Undo:
                 raise
             except Exception as error:  # noqa: BLE001 - a mistake in one step type must not keep others from being undone
                 known = isinstance(error, (StepFailed, SecretError, ExpressionError, TransportError))
-                problem = self.run.fleet.secrets.redact(str(error) if known else mistake(self.node.step.type, error))
+                said = explained(error) if isinstance(error, TransportError) else str(error)
+                problem = self.run.fleet.secrets.redact(said if known else mistake(self.node.step.type, error))
                 if delay is None or isinstance(error, Hopeless):
                     hopeless = error if isinstance(error, Hopeless) else None
                     hidden = self.node.step.no_log

@@ -33,7 +33,7 @@ from ultraplan.language.expressions import ExpressionError, UnknownValue, truth
 from ultraplan.secrets import SecretError
 from ultraplan.shell import Program, Reply
 from ultraplan.steps.base import Change, ControllerStep, HostStep, State, StepFailed, WayBack
-from ultraplan.transport.base import TransportError
+from ultraplan.transport.base import TransportError, explained
 
 RETRIES_WITH_UNTIL = 3
 """How often a step with ``until`` and no ``retries`` is tried again (as in Ansible)."""
@@ -75,7 +75,7 @@ class _Operation:
         except Fenced:
             raise
         except TransportError as error:
-            self._fail(str(error), unreachable=True)
+            self._fail(explained(error), unreachable=True)
         except (Stopped, JournalError):
             raise
         except Exception as error:  # noqa: BLE001 - a step type of another package: its mistakes must not prevent undo

@@ -21,7 +21,7 @@ from ultraplan.graph.model import Graph, Node
 from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue
 from ultraplan.shell import Account, Program, Reply
 from ultraplan.steps.base import Change, HostStep, State, StepFailed, WayBack
-from ultraplan.transport.base import TransportError
+from ultraplan.transport.base import TransportError, explained
 
 Key = tuple[str, str]
 
@@ -57,7 +57,8 @@ class Observer:
             for host in node.hosts:
                 if looked[host].unreachable is None:
                     predictions[node.id, host] = self._predict(node, host, looked[host])
-        unreachable = {host: str(seen.unreachable) for host, seen in looked.items() if seen.unreachable is not None}
+        unreachable = {host: explained(seen.unreachable) for host, seen in looked.items()
+                       if seen.unreachable is not None}
         no_return = next((node.id for node in self._graph.nodes.values() if node.step.irreversible is not None
                           and any(predictions[node.id, host].changes for host in node.hosts
                                   if (node.id, host) in predictions)), None)
@@ -87,7 +88,7 @@ class Observer:
                     seen.states[name] = _observed(step, seen.resolved[name].params, reply)
         except TransportError as error:
             seen.unreachable = error
-        self._progress(host, str(seen.unreachable) if seen.unreachable else None)
+        self._progress(host, explained(seen.unreachable) if seen.unreachable else None)
         return seen
 
     def _try_resolve(self, node: Node, host: str) -> Resolved | None:

@@ -14,12 +14,14 @@ from ultraplan.journal.events import (
     Intent,
     OpEvent,
     Outcome,
+    Prepared,
     Record,
     Resolved,
     RollbackDecided,
     RunClosed,
     RunOpened,
     Skipped,
+    Started,
     TakenOver,
     Unchanged,
     Verified,
@@ -52,7 +54,7 @@ class Narration:
         """What is to be told now: an attempt that failed is held back until it is known what came of it."""
         event = record.event
         said = words(event)
-        if isinstance(event, OpEvent):
+        if isinstance(event, OpEvent) and not isinstance(event, (Started, Prepared)):  # these stand before endings
             key = (event.op, event.direction)
             if isinstance(event, Intent):
                 self._attempts[key] = event.attempt
