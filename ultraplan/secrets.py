@@ -53,6 +53,20 @@ def shown(text: str) -> str:
     return _MARKER.sub(lambda m: f"«secret {m[1]}»", text)
 
 
+def rooted(reference: str, folder: Path) -> str:
+    """``reference``, where the file that ``file:PATH`` or ``vault:FILE#KEY`` names is below ``folder`` unless it is
+    absolute or in somebody's home."""
+    scheme, _, rest = reference.partition(":")
+    name = urllib.parse.unquote(rest.partition("#")[0]) if scheme == "vault" else rest
+    if scheme not in ("file", "vault") or name.startswith(("/", "~")):
+        return reference
+    where = str(folder)
+    if scheme == "vault":  # whose names have % and # percent-encoded
+        where = "".join(c if c.isprintable() and c not in "%#" else urllib.parse.quote(c, safe="") for c in where)
+    path, hash_, keys = rest.partition("#") if scheme == "vault" else (rest, "", "")
+    return f"{scheme}:{os.path.normpath(f'{where}/{path}')}{hash_}{keys}"
+
+
 Resolver = Callable[[str], str]
 """From what follows the scheme to the value; raises `SecretError`."""
 

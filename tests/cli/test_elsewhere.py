@@ -18,7 +18,7 @@ STEPS = """
 - id: large
   copy: {{source: large, path: "{root}/large"}}
 - id: secret
-  file: {{path: "{root}/secret", content: {{secret: "file:secrets/pw"}}}}
+  file: {{path: "{root}/secret", content: {{secret: "file:../secrets/pw"}}}}
 """
 
 

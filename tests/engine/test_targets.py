@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ultraplan.engine.targets import target_of
-from ultraplan.inventory.model import Host
+from ultraplan.inventory.model import Host, Inventory
+from ultraplan.inventory.variables import World
 from ultraplan.secrets import marker
 from ultraplan.transport.base import TransportError
 from ultraplan.transport.target import Target
@@ -22,7 +23,7 @@ from ultraplan.transport.target import Target
     ({"unrelated": "{{ nowhere }}"}, Target("web", address="web")),
 ])
 def test_templates_are_filled_in(variables: dict[str, Any], expected: Target) -> None:
-    assert target_of(Host("web", vars=variables)) == expected
+    assert target_of(World(Inventory({"web": Host("web", vars=variables)}))["web"]) == expected
 
 
 @pytest.mark.parametrize(("variables", "said"), [
@@ -31,4 +32,4 @@ def test_templates_are_filled_in(variables: dict[str, Any], expected: Target) ->
 ])
 def test_what_cannot_be_filled_in_is_told(variables: dict[str, Any], said: str) -> None:
     with pytest.raises(TransportError, match=said):
-        target_of(Host("web", vars=variables))
+        target_of(World(Inventory({"web": Host("web", vars=variables)}))["web"])

@@ -126,18 +126,20 @@ def _answers(args: argparse.Namespace, inventory: Inventory, hosts: tuple[str, .
     from ultraplan.engine.fleet import Fleet
     from ultraplan.engine.targets import target_of
     from ultraplan.inventory.references import references_in
+    from ultraplan.inventory.variables import World
     from ultraplan.secrets import SecretError, Secrets
     from ultraplan.transport.base import TransportError
     from ultraplan.transport.target import connector
 
     settings = options.settings(args)
+    world = World(inventory)
     secrets = Secrets(references_in(inventory), {"vault": vault.resolver(Path.cwd(), os.environ)})
 
     def ping(name: str) -> dict[str, Any]:
         began = time.monotonic()
         try:
             # Each with a connector of its own: variables that cannot be used are this host's trouble, not everybody's.
-            targets = {name: target_of(inventory.hosts[name])}
+            targets = {name: target_of(world[name])}
             connections = partial(connector, targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                                   known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
             fleet = Fleet(inventory, targets, connections, secrets, {}, settings.state)

@@ -48,7 +48,7 @@ def unpack(raw: bytes, settings: Settings) -> tuple[Job, dict[Key, str]]:
     request = Request(**{**asked, **{key: tuple(asked[key]) for key in ("inventory", "tags", "skip_tags")}})
     stored = content["inventory"]
     inventory = Inventory(
-        hosts={one["name"]: Host(one["name"], tuple(one["groups"]), one["vars"]) for one in stored["hosts"]},
+        hosts={one["name"]: Host(**{**one, "groups": tuple(one["groups"])}) for one in stored["hosts"]},
         groups={one["name"]: Group(one["name"], tuple(one["children"]), tuple(one["hosts"]), one["vars"])
                 for one in stored["groups"]},
         sources=tuple(stored["sources"]))

@@ -11,6 +11,7 @@ from typing import Any
 from ultraplan.engine.hosts import HostSession
 from ultraplan.engine.resolve import Resolved
 from ultraplan.inventory.model import Host, Inventory
+from ultraplan.inventory.variables import HostVars, World
 from ultraplan.secrets import Secrets
 from ultraplan.shell import Account, Program, Reply
 from ultraplan.steps.base import Context, StepType
@@ -35,6 +36,7 @@ class Fleet:
         self.secrets = secrets
         self.registry = registry
         self._inventory = inventory
+        self._world = World(inventory)
         self._targets = targets
         self._connections = connections
         self._connect = connections()
@@ -75,7 +77,7 @@ class Fleet:
 
     def context(self, resolved: Resolved, host: str, op: str = "", node: str = "") -> Context:
         """What a controller step works with; ``op`` names its own folder for the way back, ``node`` who asks."""
-        return Context(host=_Access(self.session(host), resolved.account), secrets=self.secrets,
+        return Context(host=_Access(self.session(host), resolved.account, self._world[host]), secrets=self.secrets,
                        preimage=self._pre_images / op, base=resolved.base, wait=self.wait,
                        ask=partial(self.ask, node, host), log=self.log, environment=resolved.environment)
 
@@ -96,11 +98,11 @@ class Fleet:
 class _Access:
     """`ultraplan.steps.base.HostAccess` over a session."""
 
-    def __init__(self, session: HostSession, account: Account | None) -> None:
+    def __init__(self, session: HostSession, account: Account | None, variables: HostVars) -> None:
         self._session, self._account = session, account
         self.name = session.name
-        self.address = session.host.address
-        self.vars = session.host.vars
+        self.address = variables.address
+        self.vars: Mapping[str, Any] = variables
 
     def run(self, program: Program) -> Reply:
         return self._session.look([program], self._account)[0]

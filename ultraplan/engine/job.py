@@ -27,6 +27,7 @@ from ultraplan.inventory.load import load_inventory
 from ultraplan.inventory.model import Inventory
 from ultraplan.inventory.patterns import PatternError, match
 from ultraplan.inventory.references import references_in
+from ultraplan.inventory.variables import World
 from ultraplan.language.document import Document
 from ultraplan.language.errors import Diagnostic, SourceError
 from ultraplan.language.inputs import examine_inputs
@@ -173,10 +174,11 @@ def _targets(document: Document, inventory: Inventory, limit: str | None) -> tup
     What is wrong with the pattern of hosts is told where the plan is compiled."""
     with suppress(PatternError):
         targets: dict[str, Target] = {}
+        world = World(inventory)
         refused: dict[tuple[str, str | None], list[str]] = {}
         for host in match(inventory, document.hosts, limit):
             try:
-                targets[host] = target_of(inventory.hosts[host])
+                targets[host] = target_of(world[host])
             except TransportError as error:
                 refused.setdefault((str(error), error.hint), []).append(host)
         return targets, [Diagnostic("connection", f"{some(hosts)}: {message}", hint=hint)

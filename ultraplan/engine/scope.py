@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ultraplan.engine.operations import Result
 from ultraplan.graph.model import Graph, Node
 from ultraplan.inventory.model import Host
+from ultraplan.inventory.variables import Lazy, World
 from ultraplan.language.expressions import Variables
 
 
@@ -21,23 +22,24 @@ class Scope:
         self._graph = graph
         self._run = dict(run)
         self._facts_of = facts_of
-        self._groups = {name: list(graph.inventory.members(name)) for name in graph.inventory.groups}
+        self.world = World(graph.inventory)
         self.results: dict[tuple[str, str], Result] = {}
         self.facts_set: dict[str, dict[str, Any]] = {}
 
     def names(self, node: Node, host: Host) -> dict[str, Any]:
         """The names that the expressions of ``node`` see on ``host``."""
+        own = self.world[host.name]
         names: dict[str, Any] = {
             "inputs": node.inputs,
-            "host": {"name": host.name, "address": host.address, "groups": list(host.groups), "vars": host.vars},
-            "groups": self._groups,
-            "facts": _Lazy(self._facts_keys(host.name), lambda name: self._fact(host.name, name)),
-            "steps": _Lazy(self._step_names(node), lambda name: self._step(node, host.name, name)),
+            "host": {"name": host.name, "address": own.address, "groups": list(host.groups), "vars": own},
+            "groups": self.world.groups,
+            "facts": Lazy(self._facts_keys(host.name), lambda name: self._fact(host.name, name)),
+            "steps": Lazy(self._step_names(node), lambda name: self._step(node, host.name, name)),
             "run": self._run,
         }
         if node.loops:
             names["item"], names["index"] = node.item, node.index
-        names["vars"] = Variables([host.vars, node.vars, node.step.vars], names)
+        names["vars"] = Variables([node.vars, node.step.vars], names, inventory=host.vars, magic=own.magic)
         return names
 
     def _facts_keys(self, host: str) -> Callable[[], list[str]]:
@@ -57,7 +59,7 @@ class Scope:
         if full in self._graph.nodes:
             return self._result(full, host).view()
         ids = self._graph.aliases[full]
-        return _Lazy(lambda: ["results", "changed", "failed", "status", "outputs"],
+        return Lazy(lambda: ["results", "changed", "failed", "status", "outputs"],
                      lambda what: self._together([self._result(one, host) for one in ids], what))
 
     def _result(self, node: str, host: str) -> Result:
@@ -84,19 +86,3 @@ class Scope:
                 return views[-1]["outputs"] if views else {}
             case _:
                 raise KeyError(what)
-
-
-class _Lazy(Mapping[str, Any]):
-    """A mapping whose values are found when they are asked for."""
-
-    def __init__(self, keys: Callable[[], list[str]], value: Callable[[str], Any]) -> None:
-        self._keys, self._value = keys, value
-
-    def __getitem__(self, name: str) -> Any:
-        return self._value(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(self._keys()))
-
-    def __len__(self) -> int:
-        return len(dict.fromkeys(self._keys()))

@@ -46,13 +46,25 @@ def find_settings(folder: Path, environ: Mapping[str, str], state: str | None = 
     home = Path(environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or "~").expanduser() / ".local" / "state")
     where = state or environ.get("ULTRAPLAN_STATE")
     folder_of_state = Path(where).expanduser() if where else path("state") or home / "ultraplan"
-    store = environ.get("ULTRAPLAN_STORE") or data.get("store") or str(folder_of_state / "journal.db")
+    store = environ.get("ULTRAPLAN_STORE") or _store(data.get("store"), base) or str(folder_of_state / "journal.db")
     sources = data.get("inventory") or ()
     listed = [sources] if isinstance(sources, str) else list(sources)
-    return Settings(inventory=tuple(one if one.endswith(",") else str(base / one) for one in map(str, listed)),
+    return Settings(inventory=tuple(_source(one, base) for one in map(str, listed)),
                     state=folder_of_state.absolute(), store=str(store), ssh_config=path("ssh_config"),
                     known_hosts=path("known_hosts"), strict_host_keys=bool(data.get("strict_host_keys", True)),
                     file=file)
+
+
+def _store(where: Any, folder: Path) -> str | None:
+    """The journal store that a configuration in ``folder`` names: a URL as it is, a file's path below the folder."""
+    if not where:
+        return None
+    return str(where) if "://" in str(where) else str(folder / Path(str(where)).expanduser())
+
+
+def _source(name: str, folder: Path) -> str:
+    """The inventory source that a configuration in ``folder`` names: hosts written in place stay as they are."""
+    return name if "," in name and not (folder / name).exists() else str(folder / Path(name).expanduser())
 
 
 def _read(file: Path) -> Mapping[str, Any]:

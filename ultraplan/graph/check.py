@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from ultraplan.graph.inside import Inside
 from ultraplan.graph.names import BUILTIN_FACTS, HOST, RESULT, RUN, TURNS
 from ultraplan.graph.units import PlanScope, Unit, Vertices
 from ultraplan.graph.uses import Use
-from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.variables import World
 from ultraplan.language.errors import Diagnostic, did_you_mean
 from ultraplan.language.salvage import ORDER
 
@@ -41,12 +42,15 @@ class StepKind(Protocol):
 class Names:
     """The names of one compilation. ``doubts``: those that mistakes in the inventory leave open."""
 
-    def __init__(self, units: Iterable[Unit], inventory: Inventory, kinds: Mapping[str, StepKind],
+    def __init__(self, units: Iterable[Unit], world: World, kinds: Mapping[str, StepKind],
                  doubts: frozenset[str] = frozenset()) -> None:
-        self._inventory = inventory
+        self._inventory = world.inventory
+        self._inside = Inside(world)
         self._doubts = doubts
         self._kinds = kinds
-        self._lacking: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._lacking: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._numbers: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self._by_hosts: dict[tuple[str, ...], int] = {}
         self._var_names: dict[tuple[str, ...], frozenset[str]] = {}
         self.setters: dict[str, list[Unit]] = {}
         for unit in units:
@@ -198,12 +202,12 @@ class Names:
 
     def _on_hosts(self, use: Use, space: str, name: str, unit: Unit, more: frozenset[str]) -> Diagnostic | None:
         hosts = unit.hosts
-        if (name, hosts) not in self._lacking:
-            self._lacking[name, hosts] = tuple(
-                host for host in hosts if name not in self._inventory.hosts[host].vars)
-        lacking = self._lacking[name, hosts]
+        key = (name, self._same(hosts))
+        if key not in self._lacking:
+            self._lacking[key] = tuple(host for host in hosts if name not in self._inventory.hosts[host].vars)
+        lacking = self._lacking[key]
         if not lacking:
-            return None
+            return self._inside.check(use, space, name, hosts, key[1], unit)
         if len(lacking) == len(hosts):
             known = self._known_vars(hosts) | more
             hint = did_you_mean(name, known)
@@ -214,6 +218,14 @@ class Names:
         some = ", ".join(lacking[:_SOME]) + (f" and {len(lacking) - _SOME} more" if len(lacking) > _SOME else "")
         return self._wrong(use, f"{space}.{name} is not defined for {some}",
                            f"give it to all hosts, or provide for it: {space}.{name} | default(…)")
+
+    def _same(self, hosts: tuple[str, ...]) -> int:
+        """A number for ``hosts``: looking thousands of names up as a key takes longer than all the rest."""
+        number, known = self._numbers.get(id(hosts), (-1, ()))
+        if known is not hosts:
+            number = self._by_hosts.setdefault(hosts, len(self._by_hosts))
+            self._numbers[id(hosts)] = (number, hosts)
+        return number
 
     def _known_vars(self, hosts: tuple[str, ...]) -> frozenset[str]:
         if hosts not in self._var_names:

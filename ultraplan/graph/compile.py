@@ -18,6 +18,7 @@ from ultraplan.graph.uses import Bare
 from ultraplan.inventory.model import Host, Inventory
 from ultraplan.inventory.patterns import PatternError, match
 from ultraplan.inventory.references import references_in
+from ultraplan.inventory.variables import World
 from ultraplan.language.document import Document
 from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean, without_echoes
 from ultraplan.language.salvage import ORDER
@@ -50,7 +51,8 @@ def compile_plan(
     everyone, hosts, wrong_hosts = _hosts(document, known, limit, doubts)
     if any(one.code == "hosts" for one in wrong_hosts) or "hosts" in document.doubts:
         doubts |= {"vars", "host"}
-    expander = Expander(known, frozenset(everyone), load, doubts)
+    world = World(known)
+    expander = Expander(world, frozenset(everyone), load, doubts)
     try:
         expander.plan(document, inputs, hosts)
     except TooMany:
@@ -58,8 +60,8 @@ def compile_plan(
                                    hint="look for includes and loops that multiply")]) from None
     units, vertices = expander.units, expander.vertices
     bare: Bare = {name: (kind.raw_params, kind.shorthand) for name, kind in step_types.items()}
-    names = Names(units, known, step_types, doubts)
-    files = FileUses(beside, known, doubts) if beside is not None else None
+    names = Names(units, world, step_types, doubts)
+    files = FileUses(beside, world, doubts) if beside is not None else None
     wrong = [*wrong_hosts, *link(units, expander.scopes, vertices, names, bare, files), *_unknown_tags(units, tags)]
     wrong += rings(units)
     if files is not None:

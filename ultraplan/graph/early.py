@@ -8,9 +8,11 @@ from typing import Any
 from ultraplan.graph.names import EVERYWHERE, LATE
 from ultraplan.graph.units import Unit, mistake
 from ultraplan.graph.uses import Use, text_uses
-from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.values import templated
+from ultraplan.inventory.variables import World
 from ultraplan.language.document import Origin
 from ultraplan.language.errors import Diagnostic
+from ultraplan.language.expressions import ExpressionError, UnknownValue, Variables, check, evaluate, render
 from ultraplan.language.unknown import MISTAKEN
 
 
@@ -23,7 +25,7 @@ class NotKnown(Exception):
 
 
 def value(
-    raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, *, turn: tuple[Any, int] | None = None,
+    raw: Any, unit: Unit, world: World, origin: Origin, what: str, *, turn: tuple[Any, int] | None = None,
     bare: bool = False, doubts: frozenset[str] = frozenset(),
 ) -> Any:
     """``raw`` rendered with the names that are known before any host is touched; raises `NotKnown`.
@@ -32,20 +34,17 @@ def value(
     index. ``what``: the thing whose value it is, for messages. ``bare``: ``raw`` is an expression without braces.
     ``doubts``: names that mistakes leave open; of what needs them, nothing is said.
     """
-    from ultraplan.language.expressions import ExpressionError, UnknownValue, Variables, evaluate, render
-
-    shared: dict[str, Any] = {}
     doubts |= unit.scope.doubts
-    late = list(_late(raw, unit, inventory, origin, what, shared, doubts, bare=bare))
+    late = list(_late(raw, unit, world, origin, what, doubts, bare=bare))
     if late:
         raise NotKnown([one for one in late if one is not None])
     names: dict[str, Any] = {
         "inputs": unit.scope.inputs,
-        "groups": {name: list(inventory.members(name)) for name in inventory.groups},
+        "groups": world.groups,
     }
     if turn is not None:
         names["item"], names["index"] = turn
-    names["vars"] = Variables([shared, unit.inherited.vars], names)
+    names["vars"] = _variables(world, unit, unit.hosts[0], names)
     try:
         return evaluate(raw, names) if bare else render(raw, names)
     except ExpressionError as error:
@@ -58,13 +57,9 @@ def value(
 
 
 def _late(
-    raw: Any, unit: Unit, inventory: Inventory, origin: Origin, what: str, shared: dict[str, Any],
-    doubts: frozenset[str], *, bare: bool,
+    raw: Any, unit: Unit, world: World, origin: Origin, what: str, doubts: frozenset[str], *, bare: bool,
 ) -> Iterator[Diagnostic | None]:
-    """The names in ``raw`` whose values come too late (None: something that is told elsewhere); ``shared`` gets the
-    inventory's variables that it uses."""
-    from ultraplan.language.expressions import check
-
+    """The names in ``raw`` whose values come too late, or differ; None: something that is told elsewhere."""
     if check(raw, bare=bare):
         yield None
     seen: set[str] = set()
@@ -88,23 +83,45 @@ def _late(
                     yield None
                 todo.extend(text_uses(unit.inherited.vars[name], at, "early"))
                 continue
-            values = {host: inventory.hosts[host].vars[name] for host in unit.hosts
-                      if name in inventory.hosts[host].vars}
-            if not values:
+            mine = [host for host in unit.hosts if name in world.inventory.hosts[host].vars]
+            if not mine:
                 if use.sure > 1 or top in doubts:  # reported with the other unknown names
                     yield None
                 continue
-            first, *others = values
-            differs = next((host for host in others if values[host] != values[first]), None)
-            missing = next((host for host in unit.hosts if host not in values), None)
+            differs = next((host for host in mine[1:] if not _same(world, unit, name, mine[0], host)), None)
+            missing = next((host for host in unit.hosts if host not in mine), None) if len(mine) < len(unit.hosts) \
+                else None
             if differs is not None:
                 yield _wrong("differs", use, f"{what} has to be the same on all hosts, and vars.{name} differs between"
-                             f" {first} and {differs}", "give it as an input or a var of the plan")
+                             f" {mine[0]} and {differs}", "give it as an input or a var of the plan")
             elif missing is not None:
                 yield _wrong("differs", use, f"{what} has to be the same on all hosts, and {missing} has no"
                              f" vars.{name}", "give it as an input or a var of the plan")
-            else:
-                shared[name] = values[first]
+            elif isinstance(_value(world, unit, name, mine[0]), ExpressionError):
+                yield None  # told where the inventory's own templates are looked at
+
+
+def _same(world: World, unit: Unit, name: str, first: str, other: str) -> bool:
+    """Whether the inventory's variable ``name`` has the same value on both hosts."""
+    one, two = (world.inventory.hosts[host].vars[name] for host in (first, other))
+    if not templated(one) and not templated(two):
+        return one is two or bool(one == two)
+    values = _value(world, unit, name, first), _value(world, unit, name, other)
+    return any(isinstance(value, ExpressionError) for value in values) or bool(values[0] == values[1])
+
+
+def _value(world: World, unit: Unit, name: str, host: str) -> Any:
+    """The value of an inventory's variable on a host, or the error that there is instead."""
+    try:
+        return _variables(world, unit, host, {})[name]
+    except ExpressionError as error:
+        return error
+
+
+def _variables(world: World, unit: Unit, host: str, names: Mapping[str, Any]) -> Variables:
+    """The variables that ``unit`` sees on ``host``."""
+    own = world[host]
+    return Variables([unit.inherited.vars], names, inventory=own.host.vars, magic=own.magic)
 
 
 def _wrong(code: str, use: Use, message: str, hint: str) -> Diagnostic:
@@ -113,7 +130,7 @@ def _wrong(code: str, use: Use, message: str, hint: str) -> Diagnostic:
 
 
 def mapping(
-    raw: Mapping[str, Any], unit: Unit, inventory: Inventory, origin: Origin, what: str, turn: tuple[Any, int] | None,
+    raw: Mapping[str, Any], unit: Unit, world: World, origin: Origin, what: str, turn: tuple[Any, int] | None,
     *, through: bool = False, doubts: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], list[Diagnostic]]:
     """Each value of ``raw`` as `value` gives it, and what is wrong with the others (for which `MISTAKEN` stands).
@@ -127,7 +144,7 @@ def mapping(
             found[name] = one
             continue
         try:
-            found[name] = value(one, unit, inventory, origin.below(name), f"{what} {name}", turn=turn,
+            found[name] = value(one, unit, world, origin.below(name), f"{what} {name}", turn=turn,
                                 doubts=doubts)
         except NotKnown as error:
             found[name] = MISTAKEN

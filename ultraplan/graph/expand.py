@@ -12,8 +12,8 @@ from ultraplan.graph import early
 from ultraplan.graph.model import BlockRole, Node
 from ultraplan.graph.units import Container, Inherited, PlanScope, Unit, Vertices, mistake
 from ultraplan.graph.uses import guards_of
-from ultraplan.inventory.model import Inventory
 from ultraplan.inventory.patterns import PatternError, match
+from ultraplan.inventory.variables import World
 from ultraplan.language.document import Document, OnFailure, Origin, Step
 from ultraplan.language.errors import Diagnostic, SourceError
 
@@ -33,12 +33,12 @@ class TooMany(Exception):
 class Expander:
     """Collects ``units``, ``vertices``, ``mistakes``. ``doubts``: names that mistakes in the inventory leave open."""
 
-    def __init__(self, inventory: Inventory, everyone: frozenset[str], load: Load, doubts: frozenset[str]) -> None:
+    def __init__(self, world: World, everyone: frozenset[str], load: Load, doubts: frozenset[str]) -> None:
         self.units: list[Unit] = []
         self.scopes: list[PlanScope] = []
         self.vertices = Vertices()
         self.mistakes: list[Diagnostic] = []
-        self._inventory = inventory
+        self._world = world
         self._everyone = everyone
         self._load = load
         self._doubts = doubts
@@ -155,7 +155,7 @@ class Expander:
         around = unit.inherited
         try:
             name = str(early.value(
-                params["plan"], unit, self._inventory, origin.below("plan"), "the included plan's name", turn=turn,
+                params["plan"], unit, self._world, origin.below("plan"), "the included plan's name", turn=turn,
                 doubts=self._doubts))
         except early.NotKnown as error:
             self.mistakes.extend(error.diagnostics)
@@ -165,16 +165,16 @@ class Expander:
             return
         values: dict[str, Any] = {}
         for own, where in ((unit.step.vars, unit.step.origin), (params.get("vars") or {}, origin)):
-            more, wrong = early.mapping(own, unit, self._inventory, where.below("vars"), "variable", turn, through=True,
+            more, wrong = early.mapping(own, unit, self._world, where.below("vars"), "variable", turn, through=True,
                                         doubts=self._doubts)
             values |= more
             self.mistakes += wrong
         environment, wrong = early.mapping(
-            around.environment, unit, self._inventory, unit.step.origin.below("environment"), "environment variable",
+            around.environment, unit, self._world, unit.step.origin.below("environment"), "environment variable",
             turn, through=True, doubts=self._doubts)
         self.mistakes += wrong
         given, wrong = early.mapping(
-            params.get("inputs") or {}, unit, self._inventory, origin.below("inputs"), "input", turn,
+            params.get("inputs") or {}, unit, self._world, origin.below("inputs"), "input", turn,
             doubts=self._doubts)
         self.mistakes += wrong
         inputs, wrong = examine_inputs(document, given)
@@ -218,7 +218,7 @@ class Expander:
         if document.hosts == "all":
             return hosts
         try:
-            wanted = frozenset(match(self._inventory, document.hosts))
+            wanted = frozenset(match(self._world.inventory, document.hosts))
         except PatternError as error:
             if "groups" not in self._doubts:
                 self.mistakes.append(mistake("hosts", error.message, document.origin, "hosts", hint=error.hint))
@@ -239,7 +239,7 @@ class Expander:
         origin = unit.step.origin.below("loop")
         try:
             bare = isinstance(loop, str) and "{{" not in loop
-            items = early.value(loop, unit, self._inventory, origin, "a loop", bare=bare, doubts=self._doubts)
+            items = early.value(loop, unit, self._world, origin, "a loop", bare=bare, doubts=self._doubts)
         except early.NotKnown as error:
             self.mistakes.extend(error.diagnostics)
             return []

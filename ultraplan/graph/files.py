@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ultraplan.graph import early
 from ultraplan.graph.units import Unit, mistake
 from ultraplan.graph.uses import Use, file_uses
-from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.variables import World
 from ultraplan.language.document import Origin, Step
 from ultraplan.language.errors import Diagnostic, SourceError
 from ultraplan.language.source import PlainText
@@ -31,10 +31,10 @@ class Beside(Protocol):
 class FileUses:
     """Looks at the files that units name. ``mistakes``: what is wrong in template files, each told once."""
 
-    def __init__(self, beside: Beside, inventory: Inventory, doubts: frozenset[str]) -> None:
+    def __init__(self, beside: Beside, world: World, doubts: frozenset[str]) -> None:
         self.mistakes: list[Diagnostic] = []
         self._beside = beside
-        self._inventory = inventory
+        self._world = world
         self._doubts = doubts
         self._texts: dict[str, PlainText | None] = {}
         self._missing: dict[str, str | None] = {}
@@ -68,7 +68,7 @@ class FileUses:
         names: dict[str, None] = {}
         for turn in unit.turns:
             try:
-                name: Any = early.value(raw, unit, self._inventory, origin, "", turn=turn, doubts=self._doubts)
+                name: Any = early.value(raw, unit, self._world, origin, "", turn=turn, doubts=self._doubts)
             except early.NotKnown:
                 continue  # when the step runs it is
             if isinstance(name, str):

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ultraplan.inventory.model import Group, Host, Inventory
+from ultraplan.inventory.model import Group, Host, Inventory, Place
 from ultraplan.inventory.names import LOCALHOST
+from ultraplan.inventory.values import templated
 from ultraplan.inventory.varfiles import VarFiles
+from ultraplan.language.errors import Position
 
 
 class CycleError(ValueError):
@@ -35,17 +37,20 @@ class _Group:
 
 
 class _Host:
-    __slots__ = ("groups", "vars")
+    __slots__ = ("groups", "source", "vars")
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self.source = source
         self.groups: dict[str, None] = {}
         self.vars: dict[str, Any] = {}
 
 
 class Builder:
-    """Collects an inventory; `build` gives it."""
+    """Collects an inventory; `build` gives it. ``source``: the file that is being read; empty where it is none."""
 
     def __init__(self) -> None:
+        self.source = ""
+        self.places: dict[tuple[str, str], Place] = {}
         self._groups: dict[str, _Group] = {}
         self._hosts: dict[str, _Host] = {}
         self.add_group("all")
@@ -71,7 +76,7 @@ class Builder:
         """Have a host of that name, in ``group``; the port counts only for a host that is new."""
         host = self._hosts.get(name)
         if host is None:
-            host = self._hosts[name] = _Host()
+            host = self._hosts[name] = _Host(self.source)
             if port:
                 host.vars["ansible_port"] = port
         if group is not None:
@@ -85,8 +90,11 @@ class Builder:
         self._groups[parent].children[child] = None
         self._groups[child].parents[parent] = None
 
-    def set_variable(self, name: str, key: str, value: Any) -> None:
-        """Set a variable of the group or else host ``name``; ValueError for a priority that is no number."""
+    def set_variable(self, name: str, key: str, value: Any, at: Position | None = None, line: str = "") -> None:
+        """Set a variable of the group or else host ``name``, which stands ``at`` a place on a ``line``; ValueError for
+        a priority that is no number."""
+        if at is not None and templated(value):
+            self.places[name, key] = Place(value, at, line)
         group = self._groups.get(name)
         if group is None:
             self._hosts[name].vars[key] = value
@@ -129,7 +137,7 @@ class Builder:
             hosts[LOCALHOST[0]] = merge.implicit(LOCALHOST[0])
         groups = {name: Group(name, tuple(group.children), tuple(group.hosts), merge.own(name))
                   for name, group in self._groups.items()}
-        return Inventory(hosts, groups, tuple(sources))
+        return Inventory(hosts, groups, tuple(sources), {**self.places, **files.places})
 
     def _settle_ungrouped(self) -> None:
         """Hosts in no group but ``all`` are ungrouped, and no others."""
@@ -203,7 +211,8 @@ class _Merge:
 
     def host(self, name: str, host: _Host) -> Host:
         groups = self._around(tuple(host.groups))
-        return Host(name, groups, self._base(groups) | host.vars | self._host_files(name))
+        return Host(name, groups, self._base(groups) | host.vars | self._host_files(name),
+                    source=host.source)
 
     def implicit(self, name: str) -> Host:
         variables = self._base(("all",)) | {"ansible_connection": "local"} | self._host_files(name)

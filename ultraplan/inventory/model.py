@@ -6,23 +6,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ultraplan.language.errors import Position
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """A host: its name in the inventory, the groups it is in (parents included, ``all`` first), its merged variables.
 
     ``implicit``: it is the machine itself, which no source names: in no group's members, met only by its name.
+    ``source``: the path of the file that first names it, absolute; empty where none does.
     """
 
     name: str
     groups: tuple[str, ...] = ("all", "ungrouped")
     vars: Mapping[str, Any] = field(default_factory=dict)
     implicit: bool = False
+    source: str = ""
 
-    @property
-    def address(self) -> str:
-        """Where it is reached: ``ansible_host``, else its name."""
-        return str(self.vars.get("ansible_host") or self.name)
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a variable's value stands: ``value`` itself, its position, and the line."""
+
+    value: Any
+    at: Position
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +45,22 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Hosts and groups by name, in inventory order. ``sources``: the files it was read from."""
+    """Hosts and groups by name, in inventory order. ``sources``: the files it was read from. ``places``: where
+    variables stand whose values are templates, by owner (a host or group) and name."""
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
     groups: Mapping[str, Group] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    places: Mapping[tuple[str, str], Place] = field(default_factory=dict)
+
+    def place(self, host: str, name: str) -> Place | None:
+        """Where the template stands that the variable ``name`` of ``host`` is; None where that is not known."""
+        value = self.hosts[host].vars.get(name)
+        for owner in (host, *reversed(self.hosts[host].groups)):
+            place = self.places.get((owner, name))
+            if place is not None and place.value is value:
+                return place
+        return None
 
     def members(self, group: str) -> tuple[str, ...]:
         """The hosts of ``group`` and of its descendants, in Ansible's order; KeyError for an unknown group."""

@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ultraplan import vault
-from ultraplan.inventory.paths import expanded
 from ultraplan.inventory.references import reference_of
-from ultraplan.secrets import marker, neutral
-
-_VAULT = "vault:"
+from ultraplan.secrets import marker, neutral, rooted
 
 
 def veiled(value: Any, file: Path, path: Sequence[str | int], *, encrypted: bool = False) -> Any:
     """``value``, which stands at ``path`` in ``file``, without secrets.
 
     An encrypted value becomes its marker; in a file that is ``encrypted`` as a whole so does every text and number
-    (null and booleans stay: they hide nothing, and a condition needs them). A ``{secret: vault:FILE#KEY}`` gets its
-    FILE, which is relative to the directory of ``file``, written out.
+    (null and booleans stay: they hide nothing, and a condition needs them). The file that a reference names, which is
+    relative to the directory of ``file``, is written out.
     """
     value = vault.vault_json(value)
     if isinstance(value, vault.VaultText):
@@ -29,7 +26,7 @@ def veiled(value: Any, file: Path, path: Sequence[str | int], *, encrypted: bool
             return veiled(vault.inert(value["__ansible_unsafe"]), file, path, encrypted=encrypted)
         reference = reference_of(value)
         if reference is not None:
-            return {"secret": _absolute(reference, file)}
+            return {"secret": rooted(reference, file.parent)}
         return {_clean(key): veiled(item, file, [*path, key], encrypted=encrypted) for key, item in value.items()}
     if isinstance(value, list):
         return [veiled(item, file, [*path, index], encrypted=encrypted) for index, item in enumerate(value)]
@@ -38,20 +35,21 @@ def veiled(value: Any, file: Path, path: Sequence[str | int], *, encrypted: bool
     return _clean(value)
 
 
+def templated(value: Any) -> bool:
+    """Whether a template stands somewhere in ``value``."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, Mapping):
+        return any(map(templated, value.values()))
+    return isinstance(value, list) and any(map(templated, value))
+
+
 def holds_vault(value: Any) -> bool:
     """Whether an encrypted value stands somewhere in ``value``."""
     value = vault.vault_json(value)
     if isinstance(value, Mapping):
         return any(map(holds_vault, value.values()))
     return isinstance(value, vault.VaultText) or (isinstance(value, list) and any(map(holds_vault, value)))
-
-
-def _absolute(reference: str, file: Path) -> str:
-    """A ``vault:FILE#…`` reference with FILE absolute; any other as it is."""
-    if not reference.startswith(_VAULT):
-        return reference
-    name, hash_, keys = reference.removeprefix(_VAULT).partition("#")
-    return f"{_VAULT}{file.parent / expanded(name)}{hash_}{keys}"
 
 
 def _clean(value: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 
 from ultraplan import vault
 from ultraplan.inventory import yamltext
+from ultraplan.inventory.model import Place
 from ultraplan.inventory.problems import Problems
-from ultraplan.inventory.values import veiled
+from ultraplan.inventory.values import templated, veiled
 from ultraplan.language.errors import Diagnostic, Position, SourceError
 from ultraplan.language.source import SourceMap, read_source
 from ultraplan.secrets import SecretError
@@ -19,12 +20,14 @@ EXTENSIONS = ("", ".yml", ".yaml", ".json")
 
 
 class VarFiles:
-    """Reads variable files once each. ``folders``: the directories of the sources, later ones winning."""
+    """Reads variable files once each. ``folders``: the directories of the sources, later ones winning. ``places``:
+    where the variables that are templates stand."""
 
     def __init__(self, folders: Sequence[Path], environ: Mapping[str, str], problems: Problems) -> None:
         self.folders = tuple(folder.resolve() for folder in folders)
         self._environ = environ
         self._problems = problems
+        self.places: dict[tuple[str, str], Place] = {}
         self._listings: dict[Path, frozenset[str]] = {}
         self._loaded: dict[tuple[Path, str], dict[str, Any]] = {}
 
@@ -46,7 +49,7 @@ class VarFiles:
                 self._problems.add("unreadable", f"cannot read {error.filename}: {error.strerror}")
                 files = []
             for file in files:
-                merged |= self._read(file)
+                merged |= self._read(file, name)
             self._loaded[key] = merged
         return self._loaded[key]
 
@@ -65,21 +68,21 @@ class VarFiles:
             self._listings[folder] = frozenset(entry.name for entry in entries)
         return self._listings[folder]
 
-    def _read(self, file: Path) -> dict[str, Any]:
+    def _read(self, file: Path, owner: str) -> dict[str, Any]:
         try:
-            return self._load(file)
+            return self._load(file, owner)
         except SourceError as error:
             self._problems.extend(error.diagnostics)
         except SecretError as error:
             self._problems.add("vault", f"cannot decrypt it: {error}", Position(str(file), 1, 1))
         return {}
 
-    def _load(self, file: Path) -> dict[str, Any]:
+    def _load(self, file: Path, owner: str) -> dict[str, Any]:
         text = read_source(file)
         encrypted = vault.is_encrypted(text)
         if not encrypted:
             data, source = yamltext.load(text, str(file))
-            return self._checked(data, source, file)
+            return self._checked(data, source, file, owner)
         try:
             data, source = yamltext.load(vault.decrypt(text, vault.password_from(self._environ)), str(file))
         except SourceError as error:
@@ -89,9 +92,14 @@ class VarFiles:
         problems.raise_any()
         return {name: veiled(value, file, [name], encrypted=True) for name, value in variables.items()}
 
-    def _checked(self, data: Any, source: SourceMap, file: Path) -> dict[str, Any]:
-        variables = _mapping(data, source, self._problems)
-        return {name: veiled(value, file, [name]) for name, value in variables.items()}
+    def _checked(self, data: Any, source: SourceMap, file: Path, owner: str) -> dict[str, Any]:
+        variables = {name: veiled(value, file, [name]) for name, value in
+                     _mapping(data, source, self._problems).items()}
+        for name, value in variables.items():
+            if templated(value):
+                at = source.at((name,))
+                self.places[owner, name] = Place(value, at, source.line(at.line))
+        return variables
 
 
 def _hidden(code: str, at: Position | None, file: Path) -> Diagnostic:

@@ -36,11 +36,12 @@ class ExpressionError(Exception):
 
 class Code(NamedTuple):
     """A compiled template. ``whole``: it is one expression, whose value is left in the context as `RESULT`. ``names``:
-    those it uses."""
+    those it uses; ``roots``: every name that it may ask its context for."""
 
     template: Template
     whole: bool
     names: frozenset[Reference]
+    roots: frozenset[str]
 
 
 class Examined(NamedTuple):
@@ -134,11 +135,11 @@ def _compiled(env: Environment, value: nodes.Expr) -> Code:
 
 def _named(env: Environment, tree: nodes.Template, named: nodes.Node, whole: bool) -> Code:
     """The code of ``tree``, with the names that ``named`` uses; they are read first, for compiling changes the tree."""
-    names = free_names(named)
+    names, roots = free_names(named), frozenset(name.name for name in tree.find_all(nodes.Name))
     if (error := _lacking(tree)) is not None:
         raise error
     with _explained():
-        return Code(env.from_string(tree), whole, names)
+        return Code(env.from_string(tree), whole, names, roots)
 
 
 _SIMPLE_DEPTH = 24

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError, UndefinedError
@@ -121,20 +122,28 @@ def check_file(text: str) -> list[Fault]:
 
 class Variables(Mapping[str, Any]):
     """Variables that are rendered when they are used. Of ``layers`` the later win; ``names`` are the other names that
-    their templates may use (``vars`` is this mapping itself). Raises `ExpressionError` where variables need each other
-    in a circle."""
+    their templates may use (``vars`` is this mapping itself).
 
-    def __init__(self, layers: Sequence[Mapping[str, Any]], names: Mapping[str, Any]) -> None:
+    ``inventory``: variables weaker than all layers, whose templates see every variable by its bare name, as Ansible has
+    it, and ``magic`` names before those. Raises `ExpressionError` where variables need each other in a circle.
+    """
+
+    def __init__(self, layers: Sequence[Mapping[str, Any]], names: Mapping[str, Any], *,
+                 inventory: Mapping[str, Any] = MappingProxyType({}), magic: Mapping[str, Any] = MappingProxyType({}),
+                 ) -> None:
         self._raw: dict[str, Any] = {}
         for layer in layers:
             self._raw.update(layer)
+        self._inventory = inventory
         self._names = {**names, "vars": self}
+        self._bare = _Chain(magic, self, self._names)
         self._rendered: dict[str, Any] = {}
         self._chain: list[str] = []
         self._lock = threading.RLock()
 
     def __getitem__(self, name: str) -> Any:
-        raw = self._raw[name]
+        own = name in self._raw
+        raw = self._raw[name] if own else self._inventory[name]
         with self._lock:
             if name in self._rendered:
                 return self._rendered[name]
@@ -143,7 +152,7 @@ class Variables(Mapping[str, Any]):
                 raise ExpressionError(f"these variables need each other: {circle}")
             self._chain.append(name)
             try:
-                value = render(raw, self._names)
+                value = render(raw, self._names if own else self._bare)
             except ExpressionError as error:
                 if len(self._chain) > 1 or error.reason.startswith(("these variables", "in vars.")):
                     raise
@@ -154,16 +163,39 @@ class Variables(Mapping[str, Any]):
             return value
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._raw)
+        yield from self._inventory
+        yield from (name for name in self._raw if name not in self._inventory)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._raw
+        return name in self._raw or name in self._inventory
 
     def __repr__(self) -> str:
-        return f"Variables({', '.join(self._raw)})"
+        return f"Variables({', '.join(self)})"
+
+
+class _Chain(Mapping[str, Any]):
+    """Mappings one after the other, of which the first that has a name gives its value."""
+
+    def __init__(self, *mappings: Mapping[str, Any]) -> None:
+        self._mappings = mappings
+
+    def __getitem__(self, name: str) -> Any:
+        for mapping in self._mappings:
+            if name in mapping:
+                return mapping[name]
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in mapping for mapping in self._mappings)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for mapping in self._mappings for name in mapping))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _render(value: Any, names: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
@@ -187,7 +219,7 @@ def _render(value: Any, names: Mapping[str, Any], path: tuple[str | int, ...]) -
 
 
 def _printed(code: Code, names: Mapping[str, Any]) -> str:
-    context = code.template.new_context(dict(names))
+    context = code.template.new_context({name: names[name] for name in code.roots if name in names})
     with _explained(code, names):
         if code.whole:
             for _ in code.template.root_render_func(context):
@@ -197,7 +229,7 @@ def _printed(code: Code, names: Mapping[str, Any]) -> str:
 
 
 def _value(code: Code, names: Mapping[str, Any]) -> Any:
-    context = code.template.new_context(dict(names))
+    context = code.template.new_context({name: names[name] for name in code.roots if name in names})
     with _explained(code, names):
         for _ in code.template.root_render_func(context):
             pass

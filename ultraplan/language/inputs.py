@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +14,7 @@ from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean
 from ultraplan.language.source import load_yaml, read_source
 from ultraplan.language.unknown import MISTAKEN
 from ultraplan.language.values import Duration, Size
-from ultraplan.secrets import has_marker, marker
+from ultraplan.secrets import has_marker, marker, rooted
 
 PREFIX = "ULTRAPLAN_INPUT_"
 """Environment variables that give inputs; the name follows in upper case, with dashes as underscores."""
@@ -48,7 +49,7 @@ def examine_extra(args: Sequence[str]) -> tuple[dict[str, Any], list[Diagnostic]
                 wrong.append(Diagnostic("input", "a file of inputs is a mapping from names to values", source.at(()),
                                         source.line(1)))
             else:
-                given.update(data or {})
+                given.update(_rooted(data or {}, Path(arg[1:]).absolute().parent))
             continue
         name, equals, value = arg.partition("=")
         if not equals or not name:
@@ -56,6 +57,16 @@ def examine_extra(args: Sequence[str]) -> tuple[dict[str, Any], list[Diagnostic]
         else:
             given[name] = value
     return given, wrong
+
+
+def _rooted(data: Any, folder: Path) -> Any:
+    """``data`` with the files that secret references name below ``folder``, where they stand."""
+    if isinstance(data, dict):
+        secret = data.get("secret")
+        if len(data) == 1 and isinstance(secret, str):
+            return {"secret": rooted(secret, folder)}
+        return {key: _rooted(one, folder) for key, one in data.items()}
+    return [_rooted(one, folder) for one in data] if isinstance(data, list) else data
 
 
 def resolve_inputs(document: Document, given: Mapping[str, Any], environ: Mapping[str, str] = MappingProxyType({}),

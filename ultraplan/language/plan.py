@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from ultraplan.language.salvage import UNREADABLE
 from ultraplan.language.schema import CONSTRUCTS, SchemaOf, StepTypeInfo, plan_schema
 from ultraplan.language.source import decode, read_source, read_yaml
 from ultraplan.language.values import Duration, parse_percent
+from ultraplan.secrets import rooted
 from ultraplan.shell import Account
 
 Read = Callable[[str], bytes]
@@ -78,9 +80,10 @@ class Language:
         if blanked:
             problems.forget(lambda path: not path or (path[0] in blanked and len(path) == 1))
         found = without_echoes(malformed, meaning.found, problems.found)
-        references = frozenset(checks.references)
+        references, folder = frozenset(checks.references), Path(os.path.abspath(file)).parent  # noqa: PTH100
         if not found:
-            return _document(data, Origin(source, ()), file, references, self._types)
+            return _document(_rooted(data, references, folder), Origin(source, ()), file,
+                             frozenset(rooted(one, folder) for one in references), self._types)
         from ultraplan.language.salvage import Salvage
 
         salvage = Salvage(data, self._validator, self._types, blanked)
@@ -96,6 +99,21 @@ class Language:
         from jsonschema import Draft202012Validator
 
         return Draft202012Validator(self.schema())
+
+
+def _rooted(data: Any, references: frozenset[str], folder: Path) -> Any:
+    """``data`` with each secret reference that names a file below ``folder`` written out."""
+    if all(rooted(one, folder) == one for one in references):
+        return data
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, dict):
+            if set(value) == {"secret"}:
+                return {"secret": rooted(value["secret"], folder)}
+            return {key: walk(one) for key, one in value.items()}
+        return [walk(one) for one in value] if isinstance(value, list) else value
+
+    return walk(data)
 
 
 def _faultless(document: Document) -> Document:

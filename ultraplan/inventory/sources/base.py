@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ultraplan import vault
 from ultraplan.inventory.builder import Builder
-from ultraplan.inventory.paths import expanded, is_folder
+from ultraplan.inventory.paths import exists, expanded, is_folder
 from ultraplan.inventory.problems import Problems
 from ultraplan.language.errors import Diagnostic, Position, SourceError, did_you_mean
 from ultraplan.language.source import read_source
@@ -70,6 +70,7 @@ def read_with(into: Reading, name: str) -> None:
     try:
         for kind in into.kinds if name.strip() else ():
             if kind.claims(source):
+                into.builder.source = str(source.absolute) if exists(source.path) else ""
                 kind.read(source, into)
                 if not is_folder(source.path):
                     into.files.append(name)

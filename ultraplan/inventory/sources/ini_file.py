@@ -200,9 +200,10 @@ class _Sections:
 
     def _set(self, owners: list[str], name: str, text: str) -> None:
         value = veiled(literal(text), self.file, [name])
+        at = Position(self.name, self.number, max(self.line.find(text), 0) + 1, max(1, len(text)))
         try:
             for owner in owners:
-                self.builder.set_variable(owner, name, value)
+                self.builder.set_variable(owner, name, value, at, self.line)
         except ValueError as error:
             self._wrong("bad-priority", str(error), text)
 

@@ -12,7 +12,7 @@ from ultraplan.inventory.builder import CycleError
 from ultraplan.inventory.names import RANGE_HINT, expand
 from ultraplan.inventory.paths import exists
 from ultraplan.inventory.sources.base import Opened, Reading
-from ultraplan.inventory.values import veiled
+from ultraplan.inventory.values import templated, veiled
 from ultraplan.inventory.varfiles import EXTENSIONS, kind, text_key
 from ultraplan.language.errors import did_you_mean
 from ultraplan.secrets import neutral
@@ -132,8 +132,9 @@ class _Groups:
             if not text_key(name, self.source, here, self.into.problems):
                 continue
             value = veiled(value, self.file, here)
+            at = self.source.at(here) if templated(value) else None
             try:
                 for owner in owners:
-                    self.into.builder.set_variable(owner, name, value)
+                    self.into.builder.set_variable(owner, name, value, at, self.source.line(at.line) if at else "")
             except ValueError as error:
                 self._wrong("bad-priority", str(error), here)
