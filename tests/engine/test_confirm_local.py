@@ -192,6 +192,19 @@ def test_a_host_without_setsid_begins_nothing(world: World) -> None:
     assert (world.there(), world.log("gates")) == ([], {})
 
 
+@pytest.mark.parametrize("world", ["command"], indirect=True)
+@pytest.mark.long
+def test_what_the_host_has_undone_is_not_undone_again_after_a_try_that_never_began(world: World) -> None:
+    plan = world.base / "plan.yaml"
+    plan.write_text(plan.read_text().replace("confirm: 2s", "confirm: 2s\n    on_failure: stop"))
+    assert world.apply(good=False) != 0, world.said
+    assert world.log("gates") == {"did": 1, "undid": 1}
+    assert world.run("resume", fault="before-arm@gate") == -signal.SIGKILL, world.said
+    assert world.run("rollback", "--yes") == 0, world.said
+    assert world.log("gates") == {"did": 1, "undid": 1}
+    assert world.there() == []
+
+
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 

@@ -115,7 +115,7 @@ class Run:
         if isinstance(event, Outcome):
             self._outcomes[event.op, event.direction] = event
             if event.direction == "forward" and event.began:
-                self._may_have_begun.add(event.op)
+                (self._may_have_begun.discard if event.undone else self._may_have_begun.add)(event.op)
                 self._spent[event.op] = self._spent.get(event.op, 0) + 1
         if event.direction == "reverse":
             return
@@ -171,7 +171,8 @@ class Run:
             return self._resolved.get((op, direction))
 
     def may_have_begun(self, op: str) -> bool:
-        """Whether a forward attempt that ended may have begun on the host (and so left something there)."""
+        """Whether a forward attempt that ended may have begun on the host, and so left something there: something that
+        the host has not undone by itself."""
         with self.lock:
             return op in self._may_have_begun
 
