@@ -7,12 +7,15 @@ from collections.abc import Sequence
 
 
 def lasting(seconds: float) -> str:
-    """A length of time for people who wait: ``4 s``, ``2:05``, ``1:02:05``."""
+    """A length of time for people who wait: ``4 s``, ``2:05``, ``1:02:05``, ``7 d 1:02:05``."""
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours}:{minutes:02}:{rest:02}"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
