@@ -131,7 +131,7 @@ def flood(here: World, where: str, way: str, megabytes: int, capsys: pytest.Capt
     began = time.monotonic()
     peak, done = _peak(here, plan)
     took = time.monotonic() - began
-    on_disk = int(here.lab.sh(host, f"du -sk {STATE}").stdout.split()[0])
+    on_disk = int(here.lab.sh(host, f"du -sk {STATE} 2>/dev/null || echo 0").stdout.split()[0])
     with capsys.disabled():
         print(f"\n{megabytes} MB from {host}, {way.partition(':')[0]}: controller {ordinary} → {peak} MB, "
               f"host's state folder {on_disk} kB, {took:.1f} s", end="")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -81,7 +80,8 @@ class _Undo:
                 known = isinstance(error, (StepFailed, SecretError, ExpressionError, TransportError))
                 said = explained(error) if isinstance(error, TransportError) else str(error)
                 problem = self.run.fleet.secrets.redact(said if known else mistake(self.node.step.type, error))
-                if delay is None or isinstance(error, Hopeless):
+                away = isinstance(error, TransportError) and self.run.fleet.session(self.host.name).away
+                if delay is None or away or isinstance(error, Hopeless):
                     hopeless = error if isinstance(error, Hopeless) else None
                     hidden = self.node.step.no_log
                     self.run.write(Started(**self.about), Failed(
@@ -141,7 +141,7 @@ class _Undo:
             return True
         if said is False or self.run.outcome(self.op, "forward") is not None:
             return self.run.may_have_begun(self.op)
-        ended = self._ended(session, account, known[0], str(known[0].attempt), time.time())
+        ended = self._ended(session, account, known[0], str(known[0].attempt), 0.0)
         if not ended.began:
             return self.run.may_have_begun(self.op)
         return True if ended.reply is not None or ended.problem is not None else None
@@ -153,11 +153,11 @@ class _Undo:
         if (known is None or self.run.outcome(self.op, "reverse") is not None
                 or self.run.resolved(self.op, "reverse") is not None):
             return None
-        return self._ended(session, resolved.account, known[0], f"r{known[0].attempt}", known[1] + resolved.timeout)
+        return self._ended(session, resolved.account, known[0], f"r{known[0].attempt}", resolved.timeout)
 
     def _ended(self, session: HostSession, account: Account | None, intent: Intent, attempt: str,
-               until: float) -> Ended:
-        receipt = self.recovery.receipt(session, self.op, attempt, account, until)
+               timeout: float) -> Ended:
+        receipt = self.recovery.receipt(session, self.op, attempt, account, timeout)
         return self.recovery.ended(session, self.op, attempt, account, receipt, intent.boot)
 
     # -- what the host has undone by itself (`confirm`) ---------------------------------------------------------

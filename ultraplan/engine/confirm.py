@@ -137,9 +137,9 @@ class DeadMan:
         if reply is not None:
             return Ended(reply)
         known = self._run.last_intent(self._op, "forward")
-        began, boot = (known[1], known[0].boot) if known is not None else (time.time(), "")
-        until = min(began + resolved.timeout, time.time() + max(0.0, due - time.monotonic()))
-        receipt = self._recovery.receipt(fresh, self._op, str(attempt), resolved.account, until)
+        boot = known[0].boot if known is not None else ""
+        left = min(resolved.timeout, max(0.0, due - time.monotonic()))
+        receipt = self._recovery.receipt(fresh, self._op, str(attempt), resolved.account, left, from_now=True)
         return self._recovery.ended(fresh, self._op, str(attempt), resolved.account, receipt, boot)
 
     def judged(self, session: HostSession, resolved: Resolved, attempt: int, ended: Ended,
@@ -175,8 +175,8 @@ class DeadMan:
         fault("after-disarm", self._node.id)
         if how != "fired":
             return Settled(how)
-        until = time.time() + resolved.timeout
-        receipt = self._recovery.receipt(session, self._op, f"d{attempt}", resolved.account, until)
+        receipt = self._recovery.receipt(session, self._op, f"d{attempt}", resolved.account, resolved.timeout,
+                                         from_now=True)
         return Settled(how, receipt.reply)
 
     def undo_failed(self, session: HostSession, resolved: Resolved, settled: Settled) -> str | None:

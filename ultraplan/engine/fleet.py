@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ultraplan.engine.hosts import HostSession
+from ultraplan.engine.hosts import PATIENCE, HostSession
 from ultraplan.engine.resolve import Resolved
 from ultraplan.inventory.model import Host, Inventory
 from ultraplan.inventory.variables import HostVars, World
@@ -27,12 +27,14 @@ class Fleet:
     """Sessions by host. ``pre_images``: a folder on the controller for what its own steps replace.
 
     ``connections`` makes a way to the hosts that shares no connection with those before.
+    ``patience``: for how many seconds a host that was lost is tried to be reached again.
     ``wait``, ``ask`` and ``log`` are what controller steps get (see `ultraplan.steps.base.Context`); ``ask`` is also
     told which node and host ask.
     """
 
     def __init__(self, inventory: Inventory, targets: Mapping[str, Target], connections: Callable[[], Connect],
-                 secrets: Secrets, registry: Mapping[str, StepType[Any]], pre_images: Path) -> None:
+                 secrets: Secrets, registry: Mapping[str, StepType[Any]], pre_images: Path,
+                 patience: float = PATIENCE) -> None:
         self.secrets = secrets
         self.registry = registry
         self._inventory = inventory
@@ -41,6 +43,7 @@ class Fleet:
         self._connections = connections
         self._connect = connections()
         self._pre_images = pre_images
+        self._patience = patience
         self._sessions: dict[str, HostSession] = {}
         self._replaced: list[HostSession] = []
         self._lock = threading.Lock()
@@ -57,14 +60,14 @@ class Fleet:
         with self._lock:
             if name not in self._sessions:
                 self._sessions[name] = HostSession(self._inventory.hosts[name], self._connect(name), self.secrets,
-                                                   self._targets[name].state_dir)
+                                                   self._targets[name].state_dir, self._patience)
             return self._sessions[name]
 
     def fresh(self, name: str) -> HostSession:
         """The host over a connection of its own, which nothing was sent over yet; for the caller to close or to
         `replace` the host's session with."""
         return HostSession(self._inventory.hosts[name], self._connections()(name), self.secrets,
-                           self._targets[name].state_dir)
+                           self._targets[name].state_dir, self._patience)
 
     def replace(self, name: str, session: HostSession) -> None:
         """From now on ``session`` is the host's. What goes on over the one before is not disturbed."""

@@ -178,8 +178,8 @@ class _Operation:
         known = self.run.last_intent(self.op, "forward")
         if known is None:
             return False
-        attempt, deadline = known[0].attempt, known[1] + resolved.timeout
-        receipt = self.recovery.receipt(session, self.op, str(attempt), resolved.account, deadline)
+        attempt = known[0].attempt
+        receipt = self.recovery.receipt(session, self.op, str(attempt), resolved.account, resolved.timeout)
         ended = self.recovery.ended(session, self.op, str(attempt), resolved.account, receipt, known[0].boot)
         if known[0].confirm is not None and (receipt.state != "absent" or ended != Ended(None)):
             verdict = self.dead_man.judged(session, resolved, attempt, ended,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
 from ultraplan.shell import Account, Program, Reply, Upload, join, library, quote
-from ultraplan.transport.base import Connection, ConnectionLost, DeadlineExceeded, Shell, TransportError
+from ultraplan.transport.base import Connection, ConnectionLost, DeadlineExceeded, Shell, TransportError, Unreachable
 
 FENCED, CLAIMED, UNCLAIMABLE, ARMED = 98, 97, 96, 95
 """Exit codes of the receipt functions (shell/lib/10-receipts.sh)."""
@@ -23,6 +24,10 @@ LANES = 4
 
 LOOK_TIMEOUT = 120.0
 """Seconds that a look (probes, facts, receipts) may take."""
+
+
+PATIENCE = 30.0
+"""Seconds for which a host that was lost is tried to be reached again (``reconnect`` in ultraplan.yaml)."""
 
 
 class Unusable(TransportError):
@@ -44,12 +49,14 @@ class RunHere:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a host knows of an effect. ``state``: absent, alive, dead, finished, or never (it was forbidden before it
-    began, for good). ``boot``: at the claim."""
+    began, for good). ``boot``: at the claim. ``age``: for how many seconds it has run, by the host's own clock, which
+    nobody sets; None where that is not known."""
 
     state: str
     exit: int | None = None
     boot: str | None = None
     reply: Reply | None = None
+    age: int | None = None
 
 
 @dataclass(slots=True)
@@ -84,11 +91,13 @@ class HostSession:
     """Talks to one host, from several threads: what runs side by side gets shells of its own, `LANES` at most.
 
     ``state_dir``: the host's own setting (``ultraplan_state_dir``) or None for the default that the host tells.
+    ``patience``: for how many seconds a host that was lost is tried to be reached again.
     """
 
     # Order of waiting: first the lock (for facts and places), then a lane; whoever has a lane never waits for the lock.
 
-    def __init__(self, host: Host, connection: Connection, secrets: Secrets, state_dir: str | None = None) -> None:
+    def __init__(self, host: Host, connection: Connection, secrets: Secrets, state_dir: str | None = None,
+                 patience: float = PATIENCE) -> None:
         self.host = host
         self.name = host.name
         self.connection = connection
@@ -96,6 +105,8 @@ class HostSession:
         self._lock = threading.RLock()
         self._lanes: dict[Account | None, _Lanes] = {}
         self._state_dir = state_dir
+        self.patience = patience
+        self._away: tuple[float, TransportError] | None = None
         self._facts: dict[Account | None, dict[str, str]] = {}
         self._places: dict[Account | None, _Place] = {}
 
@@ -170,6 +181,7 @@ class HostSession:
 
     def end(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> None:
         """End what ``op.attempt`` still runs (the whole session of a person's program), over a second channel."""
+        self._here(here, account, ":")  # raises at once where the host is known to be away
         place = self._place(here, account)
         self.connection.side(f"{place.prefix}up_end {_name(op, attempt)}", account, timeout=LOOK_TIMEOUT)
 
@@ -204,6 +216,16 @@ class HostSession:
             self._refused(reply)
         words = reply.text.split()
         return words[1] if words[:1] == ["never"] and len(words) > 1 else "fired"
+
+    def give_up(self, trouble: TransportError) -> None:
+        """The host is away: whatever is asked of it in the next `patience` seconds fails at once, and after that it is
+        tried to be reached once more. So a host that is down is waited for once, not for each operation."""
+        self._away = time.monotonic() + self.patience, trouble
+
+    @property
+    def away(self) -> bool:
+        """Whether the host is known to be away, so that nothing is tried now."""
+        return self._away is not None and time.monotonic() < self._away[0]
 
     def forget(self) -> None:
         """After a lost connection: folders and facts are asked for again (the host may have been rebooted)."""
@@ -246,8 +268,16 @@ class HostSession:
     @contextmanager
     def _shell(self, account: Account | None) -> Iterator[Shell]:
         """A shell that nobody else uses meanwhile."""
-        with self._lanes.setdefault(account, _Lanes()).one() as lane:
-            yield self.connection.shell(account, lane)
+        if self._away is not None and self.away:
+            raise Unreachable(self.name, f"{self._away[1]} (and it was away a moment ago)", self._away[1].hint)
+        try:
+            with self._lanes.setdefault(account, _Lanes()).one() as lane:
+                yield self.connection.shell(account, lane)
+        except Unreachable as trouble:
+            if self._away is not None:  # still
+                self.give_up(trouble)
+            raise
+        self._away = None
 
     def _here(self, here: RunHere, account: Account | None, text: str) -> Reply:
         place = self._place(here, account)
@@ -313,13 +343,16 @@ def _name(op: str, attempt: str) -> str:
 
 def read_receipt(reply: Reply) -> Receipt:
     """The answer of ``up_receipt``: the receipt's lines, the state; for a finished effect also what it printed."""
-    state, code, boot = "absent", None, None
+    state, code, boot, age = "absent", None, None, None
     rest = reply.stdout
     while rest:
         line, _, rest = rest.partition(b"\n")
         words = line.decode("utf-8", "replace").split()
         match words:
             case ["absent" | "alive" | "dead" as state]:
+                break
+            case ["alive" as state, seconds] if seconds.isdigit():
+                age = int(seconds)
                 break
             case ["claim", _, _, _, claimed]:
                 state, boot = "dead", claimed
@@ -331,4 +364,4 @@ def read_receipt(reply: Reply) -> Receipt:
             case _:
                 continue
     printed = Reply(code, rest, reply.stderr) if code is not None else None
-    return Receipt(state, code, boot, printed)
+    return Receipt(state, code, boot, printed, age)

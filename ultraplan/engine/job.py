@@ -126,7 +126,8 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     secrets = Secrets(declared, {"vault": vault.resolver(here, os.environ), "file": files_in(here)})
     connections = partial(connector, targets, reveal=secrets.reveal, ssh_config=settings.ssh_config,
                           known_hosts=settings.known_hosts, strict=settings.strict_host_keys)
-    fleet = Fleet(inventory, targets, connections, secrets, registry(), settings.state / "runs" / name.id)
+    fleet = Fleet(inventory, targets, connections, secrets, registry(), settings.state / "runs" / name.id,
+                  settings.reconnect)
     scope = Scope(graph, {"id": name.id, "started": name.started, "plan": document.name, "user": name.user,
                           "check": False},
                   lambda host: fleet.session(host).facts())

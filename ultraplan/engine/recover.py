@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from ultraplan.engine.faults import fault
-from ultraplan.engine.hosts import HostSession, Receipt
+from ultraplan.engine.hosts import Fenced, HostSession, Receipt
 from ultraplan.engine.resolve import Resolved
 from ultraplan.engine.run import Run
 from ultraplan.shell import Account, Reply
-from ultraplan.steps.base import StepFailed
-from ultraplan.transport.base import DeadlineExceeded, TransportError
+from ultraplan.transport.base import DeadlineExceeded, HostKeyMismatch, TransportError
 
-RECONNECT_DELAYS = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before each further try to reach a host that was lost."""
+RECONNECT_DELAYS = (0.5, 1.0, 2.0)
+"""Seconds before the next tries to reach a host that was lost; the last also before all further ones."""
 
 POLL = 0.5
 """Seconds between two looks at a receipt whose effect still runs."""
@@ -47,8 +47,7 @@ class Recovery:
             self._end(session, op, attempt, resolved.account)
             return Ended(None, None, f"did not end within {resolved.timeout:g} s and was ended")
         known = self._run.last_intent(op, "forward")
-        began = time.time() if known is None else known[1]
-        receipt = self.receipt(session, op, attempt, resolved.account, began + resolved.timeout)
+        receipt = self.receipt(session, op, attempt, resolved.account, resolved.timeout)
         boot = known[0].boot if known is not None else ""
         return self.ended(session, op, attempt, resolved.account, receipt, boot)
 
@@ -67,31 +66,42 @@ class Recovery:
             return Ended(None, None)
         if session.forbid(self._run.here, op, attempt, account):
             return _NEVER
-        return Ended(self.receipt(session, op, attempt, account, time.time()).reply, None)
+        return Ended(self.receipt(session, op, attempt, account, 0.0).reply, None)
 
-    def receipt(self, session: HostSession, op: str, attempt: str, account: Account | None, until: float) -> Receipt:
-        """The receipt once nothing runs under it any more: finished, dead or absent. ``until``: Unix seconds when
-        what still runs is ended. Raises `TransportError` where the host cannot be reached."""
+    def receipt(self, session: HostSession, op: str, attempt: str, account: Account | None, timeout: float, *,
+                from_now: bool = False) -> Receipt:
+        """The receipt once nothing runs under it any more: finished, dead or absent. What still runs is ended when it
+        has run for ``timeout`` seconds by the host's clock since boot; ``from_now``, or where that is not known,
+        when it was waited for so long. (Wall clocks are set, and those of two controllers differ.) Raises
+        `TransportError` where the host cannot be reached."""
+        began = time.monotonic()
         while True:
             receipt = self._ask(session, op, attempt, account)
             fault("during-recovery")
             if receipt.state != "alive":
                 return receipt
-            if time.time() >= until:
+            ran = time.monotonic() - began if from_now or receipt.age is None else receipt.age
+            if ran >= timeout:
                 self._end(session, op, attempt, account)
                 continue
-            self._run.sleep(POLL)
+            self._run.sleep(min(POLL, timeout - ran))
 
     def _ask(self, session: HostSession, op: str, attempt: str, account: Account | None) -> Receipt:
-        for delay in (*RECONNECT_DELAYS, None):
+        until = time.monotonic() + session.patience
+        for delay in chain(RECONNECT_DELAYS, repeat(RECONNECT_DELAYS[-1])):
             try:
                 return session.receipt(self._run.here, op, attempt, account)
-            except TransportError:
+            except (Fenced, HostKeyMismatch):
+                raise
+            except TransportError as trouble:
                 session.forget()
-                if delay is None:
+                if session.away:
                     raise
-                self._run.sleep(delay)
-        raise StepFailed("the host's receipt cannot be read")
+                if time.monotonic() + delay >= until:
+                    session.give_up(trouble)
+                    raise
+            self._run.sleep(delay)
+        raise AssertionError("the delays never end")
 
     def _end(self, session: HostSession, op: str, attempt: str, account: Account | None) -> None:
         session.forget()

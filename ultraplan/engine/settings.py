@@ -9,18 +9,23 @@ from typing import Any
 
 from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean
 from ultraplan.language.source import load_yaml, read_source
+from ultraplan.language.values import Duration
 
 NAME = "ultraplan.yaml"
 """The configuration file, looked for in the working folder and its parents."""
 
-KEYS = ("inventory", "state", "store", "ssh_config", "known_hosts", "strict_host_keys")
+KEYS = ("inventory", "state", "store", "ssh_config", "known_hosts", "strict_host_keys", "reconnect")
 """The settings that the file may have."""
+
+RECONNECT = 30.0
+"""Seconds for which a host that was lost is tried to be reached again, where the file does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``inventory``: sources used where none are given. ``state``: the folder for journals and pre-images (0700).
-    ``store``: the journal store's URL or path. ``file``: the configuration file that was found."""
+    ``store``: the journal store's URL or path. ``reconnect``: for how many seconds a host that was lost is tried to be
+    reached again. ``file``: the configuration file that was found."""
 
     inventory: tuple[str, ...] = ()
     state: Path
@@ -28,6 +33,7 @@ class Settings:
     ssh_config: Path | None = None
     known_hosts: Path | None = None
     strict_host_keys: bool = True
+    reconnect: float = RECONNECT
     file: Path | None = None
 
 
@@ -52,7 +58,7 @@ def find_settings(folder: Path, environ: Mapping[str, str], state: str | None = 
     return Settings(inventory=tuple(_source(one, base) for one in map(str, listed)),
                     state=folder_of_state.absolute(), store=str(store), ssh_config=path("ssh_config"),
                     known_hosts=path("known_hosts"), strict_host_keys=bool(data.get("strict_host_keys", True)),
-                    file=file)
+                    reconnect=float(data.get("reconnect", RECONNECT)), file=file)
 
 
 def _store(where: Any, folder: Path) -> str | None:
@@ -83,4 +89,10 @@ def _read(file: Path) -> Mapping[str, Any]:
                                     did_you_mean(str(key), KEYS) or f"settings: {', '.join(KEYS)}"))
     if wrong:
         raise SourceError(wrong)
-    return data
+    if "reconnect" not in data:
+        return data
+    try:
+        return {**data, "reconnect": Duration.parse(data["reconnect"])}
+    except ValueError as error:
+        at = source.at(("reconnect",))
+        raise SourceError([Diagnostic("wrong-value", f"reconnect: {error}", at, source.line(at.line))]) from None

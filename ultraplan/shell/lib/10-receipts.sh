@@ -147,7 +147,7 @@ up_written() {
   while [ ! -s "$1" ] && [ $up_n -lt 10 ]; do sleep 0.1 2>/dev/null || sleep 1; up_n=$((up_n + 1)); done
 }
 
-# up_receipt RECEIPT: "absent", or the receipt's lines, then "alive" if what it claims still runs.
+# up_receipt RECEIPT: "absent", or the receipt's lines, then "alive SECONDS" if what it claims still runs, and for so long.
 up_receipt() {
   if [ ! -e "$1" ]; then echo absent; return 0; fi
   up_written "$1"
@@ -156,13 +156,22 @@ up_receipt() {
   while read -r up_w up_a up_b up_c up_d; do
     printf '%s\n' "$up_w $up_a $up_b $up_c $up_d"
     case $up_w in
-      claim) up_same=$up_d; [ "$up_d" != "$up_boot" ] || ! up_alive "$up_b" "$up_c" || up_live=alive ;;
-      session) [ "$up_same" != "$up_boot" ] || ! up_alive "$up_a" "$up_b" || up_live=alive ;;
+      claim) up_same=$up_d up_born=$up_c; [ "$up_d" != "$up_boot" ] || ! up_alive "$up_b" "$up_c" || up_live=alive ;;
+      session) [ "$up_same" != "$up_boot" ] || ! up_any_left "$up_a" "$up_b" || up_live=alive ;;
       exit | never) up_live=finished ;;
     esac
   done <"$1"
   [ "$up_live" != finished ] || { up_output "$1"; return 0; }
+  [ -z "$up_live" ] || [ ! -r /proc/uptime ] || {
+    read -r up_w up_rest </proc/uptime  # in seconds; start times are in hundredths, on every Linux (USER_HZ)
+    up_live="alive $((${up_w%%.*} - up_born / 100))"
+  }
   echo "${up_live:-dead}"
+}
+
+# up_any_left PID BORN: whether a session lives that this process leads, or led.
+up_any_left() {
+  if [ -e "/proc/$1" ]; then up_alive "$1" "$2"; else kill -0 "-$1" 2>/dev/null; fi
 }
 
 # up_alive PID BORN: whether the process with this number is the one that was born then.
