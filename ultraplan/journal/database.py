@@ -56,6 +56,8 @@ def explain(path: Path, error: Exception) -> JournalError:
     primary = None if code is None else code & 0xFF
     if primary in _ADVICE:
         return JournalError(f"{path}: {_ADVICE[primary].format(error)}")
+    if primary in _DAMAGE and (why := _unreadable(path)) is not None:
+        return JournalError(f"{path}: {_ADVICE[sqlite3.SQLITE_IOERR].format(why)}")
     if isinstance(error, UnicodeDecodeError):
         what = "damaged (its tables are not as they were made)"
     elif primary is None or primary in _DAMAGE or isinstance(error, sqlite3.DataError):
@@ -64,6 +66,20 @@ def explain(path: Path, error: Exception) -> JournalError:
         what = f"damaged: it does not hold what it should ({error})"
     return JournalDamaged(f"{path}: {what}; restore it from a copy, or move it away to start anew (then no run of it"
                           " can be gone on with: look at the hosts first)", 0)
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why the disk does not give the store's files out; None: it does. SQLite calls what cannot be read corrupt
+    (SQLITE_IOERR_CORRUPTFS), which would have people restore, or move away, a journal that is whole."""
+    try:
+        for name in (path, path.with_name(f"{path.name}-wal")):
+            if name.exists():
+                with name.open("rb", buffering=0) as file:
+                    while file.read(1 << 20):
+                        pass
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def prepare(path: Path) -> None:
