@@ -26,7 +26,7 @@ define pip
 	done
 endef
 
-.PHONY: help demo test test-long lint lab schemas lock system clean
+.PHONY: help demo test test-long lint lab bench schemas lock system clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ lab: system $(VENV)/.run  ## N=3 real SSH hosts on this machine to play with (ro
 lab-down:  ## stop the hosts of `make lab`, leave nothing behind
 	@$(SUDO) $(CURDIR)/$(PY) -m tests.lab down
 
+bench: system $(VENV)/.dev  ## measure against Ansible, Mitogen, pyinfra, raw sh, OpenSSH, Terraform; BENCH=--quick
+	@$(SUDO) $(CURDIR)/$(PY) -m benchmarks $(BENCH)
+
 lock: $(VENV)/.dev  ## choose newer versions of all dependencies (see CONTRIBUTING.md)
 	$(call pip,$(VENV),uv)
 	cd requirements; compile() { \
@@ -62,10 +65,11 @@ lock: $(VENV)/.dev  ## choose newer versions of all dependencies (see CONTRIBUTI
 	    --custom-compile-command 'make lock' "$$@"; }; \
 	compile ../pyproject.toml build.in -o run.txt; \
 	compile ../pyproject.toml build.in --group ../pyproject.toml:dev -c run.txt -o dev.txt; \
-	compile peers.in -o peers.txt
+	compile peers.in -o peers.txt; \
+	for peer in ansible mitogen pyinfra; do compile bench-$$peer.in -o bench-$$peer.txt; done
 
 clean:  ## remove environments, caches and what the demo made
-	rm -rf $(VENV) $(PEERS) .demo .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(PEERS) .venv-bench-* .demo .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # -- environments -------------------------------------------------------------------------------------------------
