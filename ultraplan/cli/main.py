@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 VERBS = {
     "validate": "check plans: every mistake at once, no host touched",
     "plan": "look at the hosts, change nothing, show what would happen",
     "apply": "carry out a plan or a saved plan",
     "resume": "go on with a run that was interrupted, paused or killed",
-    "rollback": "undo a run",
+    "rollback": "show what undoing a run would do, ask, and undo it",
     "resolve": "say how an operation ended that only a person can know of",
     "runs": "list, show, follow and prune runs",
     "diff": "compare two saved plans or runs",
@@ -33,11 +35,44 @@ VERBS = {
 USAGE, INTERRUPTED = 2, 130
 
 
-def parser(verb: str | None = None) -> argparse.ArgumentParser:
-    """The parser; only ``verb`` gets its options (None: all do, for completion)."""
+class Parser(argparse.ArgumentParser):
+    """Says what was probably meant where a word or an option does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '([^']*)'", message)
+        for action in self._actions if wrong else ():
+            if action.choices is not None and (meant := _meant(wrong[1], map(str, action.choices))):  # type: ignore[index]
+                message = f"there is no {wrong[1]!r}; {meant}"  # type: ignore[index]
+        super().error(message)
+
+    def unknown(self, words: Sequence[str]) -> NoReturn:
+        """End with what is wrong about ``words``, which the parser could make nothing of."""
+        told = []
+        for word in words:
+            name = word.partition("=")[0]
+            meant = _meant(name, self.options()) if name.startswith("-") else ""
+            told.append(f"{word!r} is not understood" + (f"; {meant}" if meant else ""))
+        super().error("; ".join(told))
+
+    def below(self, verb: str | None) -> Parser | None:
+        """The parser of a verb."""
+        found = (action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        return next(found, {}).get(verb or "")
+
+    def options(self) -> Iterator[str]:
+        """Its long options, and those of what stands below it."""
+        for action in self._actions:
+            yield from (option for option in action.option_strings if option.startswith("--"))
+            if isinstance(action, argparse._SubParsersAction):
+                for below in action.choices.values():
+                    yield from below.options()
+
+
+def parser(verb: str | None = None) -> Parser:
+    """The parser; only ``verb`` gets its options (None: all do, for completion and the reference page)."""
     from ultraplan import __version__
 
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="ultraplan", allow_abbrev=False,
         description="Recovery procedures as plans that are previewed, journaled, and undone by themselves.",
         epilog="`ultraplan VERB --help` says more. Exit codes: 0 done, 1 failed (rolled back), 2 changes or usage, "
@@ -59,7 +94,9 @@ def main(argv: Sequence[str]) -> int:
         return _unknown(verb)
     top = parser(verb if verb in VERBS else "")
     try:
-        args = top.parse_args(argv)
+        args, rest = top.parse_known_args(argv)
+        if rest:
+            (top.below(verb) or top).unknown(rest)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     if args.verb is None:
@@ -72,11 +109,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _unknown(verb: str) -> int:
-    from ultraplan.language.errors import did_you_mean
-
-    print(f"ultraplan: there is no verb {verb!r}; {did_you_mean(verb, VERBS) or 'ultraplan --help lists them'}",
+    print(f"ultraplan: there is no verb {verb!r}; {_meant(verb, VERBS) or 'ultraplan --help lists them'}",
           file=sys.stderr)
     return USAGE
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    from ultraplan.language.errors import did_you_mean
+
+    return did_you_mean(word, list(known)) or ""
 
 
 def entry() -> None:
