@@ -66,14 +66,15 @@ class Network:
         self._hosts = hosts
         # Fixed neighbours, no ARP: so a connection to a host that was cut off meets silence, not EHOSTUNREACH.
         _ip([f"neigh add {h.address} lladdr {h.mac} dev ulab{self.slot} nud permanent" for h in hosts])
-        if self._options.delay_ms:
+        if self._options.delay_ms or self._options.loss_percent:
             self._relay(hosts)
         else:
             _ip([f"link add {h.name} type veth peer name p-{h.name}" for h in hosts], self._switch)
         _ip([f"link set {h.name} master br0 up" for h in hosts], self._switch)
 
     def _relay(self, hosts: list[Host]) -> None:
-        command = [sys.executable, "-m", "tests.lab.relay", str(self._options.delay_ms), *(h.name for h in hosts)]
+        command = [sys.executable, "-m", "tests.lab.relay", str(self._options.delay_ms),
+                   str(self._options.loss_percent), *(h.name for h in hosts)]
         relay = subprocess.Popen(["nsenter", f"--net={self._switch}", *command], stdout=subprocess.PIPE)
         assert relay.stdout
         if relay.stdout.readline() != b"ready\n":

@@ -1,4 +1,6 @@
-"""Latency without the kernel's netem: holds every frame for a time, each way. `python -m tests.lab.relay MS NAME...`
+"""Latency and loss without the kernel's netem: holds every frame for a time, and drops some, each way.
+
+`python -m tests.lab.relay MS PERCENT NAME...`
 
 Runs in the switch's network namespace. For every name it makes two taps, NAME (to be a port of the switch) and
 p-NAME (to be moved to the host; a tap goes on working from wherever its file is open), then says "ready".
@@ -10,6 +12,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import random
 import select
 import struct
 import sys
@@ -26,8 +29,9 @@ def _tap(name: str) -> int:
     return fd
 
 
-def relay(names: list[str], delay: float) -> None:
-    """Carries frames for ever; `delay` in seconds."""
+def relay(names: list[str], delay: float, loss: float) -> None:
+    """Carries frames for ever; `delay` in seconds, `loss` the part of them that never arrives."""
+    chance = random.Random(len(names))
     peer: dict[int, int] = {}
     for name in names:
         a, b = _tap(name), _tap(f"p-{name}")
@@ -46,7 +50,8 @@ def relay(names: list[str], delay: float) -> None:
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(64):
                         frame = os.read(fd, 65536)
-                        held.append((time.monotonic() + delay, peer[fd], frame))
+                        if chance.random() >= loss:
+                            held.append((time.monotonic() + delay, peer[fd], frame))
         while held and held[0][0] <= time.monotonic():
             _, fd, frame = held.popleft()
             with contextlib.suppress(OSError):  # the link is down: lost, as on a wire
@@ -54,4 +59,4 @@ def relay(names: list[str], delay: float) -> None:
 
 
 if __name__ == "__main__":
-    relay(sys.argv[2:], float(sys.argv[1]) / 1000)
+    relay(sys.argv[3:], float(sys.argv[1]) / 1000, float(sys.argv[2]) / 100)

@@ -43,6 +43,8 @@ class Options:
     kinds: tuple[Kind, ...]
     delay_ms: float = 0.0
     """One way, between a host and everything else; a round trip takes twice as long."""
+    loss_percent: float = 0.0
+    """How many of the packets are lost, each way."""
     pam: bool = False
     owner: int = 0
     """The user who may use the client files (the private key is his)."""
@@ -50,6 +52,8 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= len(self.kinds) <= MAX_HOSTS:
             raise LabError(f"a lab has 1 to {MAX_HOSTS} hosts, not {len(self.kinds)}")
+        if not 0 <= self.loss_percent <= 90:
+            raise LabError(f"a loss is 0 to 90 percent, not {self.loss_percent:g}")
         if not 0 <= self.delay_ms <= 10_000:
             raise LabError(f"a delay is 0 to 10000 ms, not {self.delay_ms:g}")
 

@@ -33,7 +33,7 @@ from ultraplan.transport.wire import Wire
 
 CONNECT_TIMEOUT = 10.0
 CHANNEL_TIMEOUT = 30.0
-ALIVE_INTERVAL, ALIVE_COUNT = 10.0, 3
+ALIVE_INTERVAL, ALIVE_COUNT = 5.0, 3  # a silent peer is given up after 15 to 20 s
 _JUMPS = 8
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 
