@@ -109,6 +109,38 @@ def test_a_stopped_service_is_started_and_undoing_stops_it(daemon: Daemon) -> No
     assert not alive(pid) and not daemon.pidfile.exists() and not daemon.record.exists()
 
 
+def test_undoing_a_start_leaves_the_folder_as_it_was_and_keeps_a_log_that_was_there(daemon: Daemon) -> None:
+    talks = "echo said; exec sleep 1000"
+    before = sorted(daemon.host.root.iterdir())
+    change = daemon.do("started", command=talks)
+    assert daemon.log.read_text() == "said\n"
+    daemon.undo(change)
+    assert sorted(daemon.host.root.iterdir()) == before
+    daemon.log.write_text("earlier\n")
+    change = daemon.do("started", command=talks)
+    daemon.undo(change)
+    assert daemon.log.read_text() == "earlier\nsaid\n"  # what a program said is not taken back
+
+
+def test_undoing_a_restart_that_moved_the_log_removes_the_new_one(daemon: Daemon) -> None:
+    daemon.do("started")
+    daemon.host.prefix.unlink()
+    elsewhere = daemon.host.root / "it's -n new.log"
+    change = daemon.do("restarted", log=str(elsewhere))
+    assert elsewhere.exists()
+    daemon.undo(change)
+    assert not elsewhere.exists()
+    assert alive(daemon.pid) and daemon.log.exists()
+
+
+def test_a_start_that_fails_leaves_no_log_once_it_is_undone(daemon: Daemon) -> None:
+    change, _, wrong = daemon.host.apply(STEP, daemon.params("started", command="echo broken; exit 1"))
+    assert "broken" in wrong
+    assert daemon.log.exists()
+    daemon.undo(change)
+    assert not daemon.log.exists()
+
+
 def test_a_started_service_is_free_of_the_shell_that_started_it(daemon: Daemon) -> None:
     daemon.do("started")
     fds = {entry.name: str(entry.readlink()) for entry in Path(f"/proc/{daemon.pid}/fd").iterdir()}

@@ -57,7 +57,7 @@ class ServiceParams:
     log: Annotated[
         AbsolutePath | None,
         Meta(description="For pidfile: the file that its output is appended to; else the pid file's name, "
-                         "with .log"),
+                         "with .log. One that was not there before is removed when the step is undone"),
     ] = None
     stop_timeout: Annotated[
         Duration, Meta(description="For pidfile: how long it has to end by itself before it is killed")
@@ -282,10 +282,10 @@ def _pidfile_programs(params: ServiceParams, acts: str | None) -> tuple[Program,
     if acts == "reload":
         reload = f"up_sv_reload {pidfile}"
         return _programs(secure, [reload], [reload])
-    start = f"up_sv_start {quote(_words(params))}"
+    start, log = f"up_sv_start {quote(_words(params))}", quote(params.log_path)
     again = "again" if acts == "restart" else "''"
-    return _programs(secure, [stop, start] if acts == "restart" else [start],
-                     [f"up_sv_back {pidfile} {tenths} {again}"])
+    return _programs(f"{secure} {log}", [stop, start] if acts == "restart" else [start],
+                     [f"up_sv_back {pidfile} {tenths} {again} {log}"])
 
 
 def _words(params: ServiceParams) -> str:

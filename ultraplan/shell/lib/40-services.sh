@@ -149,18 +149,25 @@ up_sv_reload() {
   kill -HUP "$up_sv" && echo "instance $up_sv:$up_born"
 }
 
-# up_sv_secure PIDFILE: what runs now, into the pre-image: the record, or nothing where it is stopped. Once: a second try
-# would find what the first one did.
+# up_sv_secure PIDFILE [LOG]: what runs now, into the pre-image: the record, or nothing where it is stopped; and that there
+# is no LOG yet, where a start would make one. Once: a second try would find what the first one did.
 up_sv_secure() {
   [ ! -e "$UP_PRE" ] || return 0
+  [ -z "${2:-}" ] || [ -e "$2" ] || [ -L "$2" ] || : >"$UP_PRE.nolog" || return
   ( umask 077; if up_sv_look "$1"; then cat <"$1.ultraplan"; fi >"$UP_PRE.new" ) && mv -f -- "$UP_PRE.new" "$UP_PRE"
 }
 
-# up_sv_back PIDFILE TENTHS AGAIN: what the pre-image says: stopped, or running (with AGAIN: stopped before).
+# up_sv_back PIDFILE TENTHS AGAIN [LOG]: what the pre-image says: stopped, or running (with AGAIN: stopped before). A LOG
+# that was not there before goes, too, once nothing writes to it.
 up_sv_back() {
-  if [ ! -s "$UP_PRE" ]; then up_sv_stop "$1" "$2"; return; fi
-  [ -z "$3" ] || up_sv_stop "$1" "$2" || return
+  if [ ! -s "$UP_PRE" ]; then up_sv_stop "$1" "$2" && up_sv_unlog "${4:-}"; return; fi
+  [ -z "$3" ] || { up_sv_stop "$1" "$2" && up_sv_unlog "${4:-}"; } || return
   up_words=$({ read -r up_line; cat; } <"$UP_PRE") && up_sv_start "$up_words"
+}
+
+up_sv_unlog() {
+  [ -e "$UP_PRE.nolog" ] || return 0
+  rm -f -- "$1" && rm -f -- "$UP_PRE.nolog"
 }
 
 # up_unit_probe UNIT: what systemd says of a unit, a property a line; "none" where no systemd runs.
