@@ -25,6 +25,7 @@ from ultraplan.graph.compile import compile_plan
 from ultraplan.graph.model import Graph
 from ultraplan.inventory.load import load_inventory
 from ultraplan.inventory.model import Inventory
+from ultraplan.inventory.paths import seen_from
 from ultraplan.inventory.patterns import PatternError, match
 from ultraplan.inventory.references import references_in
 from ultraplan.inventory.variables import World
@@ -112,8 +113,8 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
     found = list(mistakes)
     document = _tried(lambda: beside.plan(_seen_from(here, request.plan)), found)
     if inventory is None:
-        places = [_source_seen_from(here, one) for one in request.inventory] or settings.inventory
-        inventory = _tried(lambda: load_inventory(places), found)
+        places = [one if here == Path.cwd() else seen_from(here, one) for one in request.inventory]
+        inventory = _tried(lambda: load_inventory(places or settings.inventory), found)
     if document is None:
         raise SourceError(found)
     inputs, wrong = examine_inputs(document, request.given, request.environment)
@@ -138,11 +139,6 @@ def compile_job(request: Request, settings: Settings, *, name: RunName | None = 
 def _seen_from(folder: Path, name: str) -> str:
     """``name``, which is relative to ``folder``, as this process has to call it: as it is, where that is its folder."""
     return name if folder == Path.cwd() else str(folder / name)
-
-
-def _source_seen_from(folder: Path, source: str) -> str:
-    """The same for an inventory source, which may be a list of hosts and no file."""
-    return _seen_from(folder, source) if (folder / source).exists() or "," not in source else source
 
 
 def inputs_in(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultraplan.inventory.paths import seen_from
 from ultraplan.language.errors import Diagnostic, SourceError, did_you_mean
 from ultraplan.language.source import load_yaml, read_source
 from ultraplan.language.values import Duration
@@ -55,7 +56,7 @@ def find_settings(folder: Path, environ: Mapping[str, str], state: str | None = 
     store = environ.get("ULTRAPLAN_STORE") or _store(data.get("store"), base) or str(folder_of_state / "journal.db")
     sources = data.get("inventory") or ()
     listed = [sources] if isinstance(sources, str) else list(sources)
-    return Settings(inventory=tuple(_source(one, base) for one in map(str, listed)),
+    return Settings(inventory=tuple(seen_from(base, one) for one in map(str, listed)),
                     state=folder_of_state.absolute(), store=str(store), ssh_config=path("ssh_config"),
                     known_hosts=path("known_hosts"), strict_host_keys=bool(data.get("strict_host_keys", True)),
                     reconnect=float(data.get("reconnect", RECONNECT)), file=file)
@@ -66,11 +67,6 @@ def _store(where: Any, folder: Path) -> str | None:
     if not where:
         return None
     return str(where) if "://" in str(where) else str(folder / Path(str(where)).expanduser())
-
-
-def _source(name: str, folder: Path) -> str:
-    """The inventory source that a configuration in ``folder`` names: hosts written in place stay as they are."""
-    return name if "," in name and not (folder / name).exists() else str(folder / Path(name).expanduser())
 
 
 def _read(file: Path) -> Mapping[str, Any]:

@@ -46,10 +46,12 @@ class _Host:
 
 
 class Builder:
-    """Collects an inventory; `build` gives it. ``source``: the file that is being read; empty where it is none."""
+    """Collects an inventory; `build` gives it. ``source``: the file that is being read; empty where it is none.
+    ``named``: how often a source has named a host."""
 
     def __init__(self) -> None:
         self.source = ""
+        self.named = 0
         self.places: dict[tuple[str, str], Place] = {}
         self._groups: dict[str, _Group] = {}
         self._hosts: dict[str, _Host] = {}
@@ -74,6 +76,7 @@ class Builder:
 
     def add_host(self, name: str, group: str | None = None, port: int | None = None) -> None:
         """Have a host of that name, in ``group``; the port counts only for a host that is new."""
+        self.named += 1
         host = self._hosts.get(name)
         if host is None:
             host = self._hosts[name] = _Host(self.source)
@@ -105,6 +108,10 @@ class Builder:
                 group.priority = int(value)
             except (TypeError, ValueError):
                 raise ValueError(f"ansible_group_priority must be a whole number, not {value!r}") from None
+
+    def has_variable(self, host: str, key: str) -> bool:
+        """Whether a source has given the host the variable itself."""
+        return key in self._hosts[host].vars
 
     def _path(self, start: str, goal: str) -> tuple[str, ...]:
         """The groups from ``start`` down to ``goal``, or nothing where goal is not below start."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ultraplan.inventory.model import Inventory
-from ultraplan.inventory.paths import exists, expanded, is_folder
+from ultraplan.inventory.paths import alternatives, exists, expanded, is_folder, is_place
 
 SCRIPT_SECONDS = 60.0
 """How long an inventory script may take for one answer, unless told otherwise."""
@@ -16,8 +16,9 @@ SCRIPT_SECONDS = 60.0
 def load_inventory(sources: Sequence[str | Path], *, read_env: Mapping[str, str] = os.environ,
                    script_seconds: float = SCRIPT_SECONDS) -> Inventory:
     """The inventory that ``sources`` give together, read in the order given: files in YAML or INI, directories of
-    sources, executable scripts, inline lists (``web1,web2,``); with the variables of the group_vars and host_vars
-    directories beside them. Without any source it has only the implicit localhost.
+    sources, executable scripts, inline lists (``web1,web2,``), and those that find services (Compose files, ``env:``,
+    ``scan:``); with the variables of the group_vars and host_vars directories beside them. Without any source it has
+    only the implicit localhost.
 
     ``read_env`` is the environment of scripts and names the vault password file. Scripts are the only programs run.
     Secrets stay references (`ultraplan.secrets.marker`). Raises `SourceError` with every mistake in every source.
@@ -43,7 +44,8 @@ def load_inventory(sources: Sequence[str | Path], *, read_env: Mapping[str, str]
 
 def _folder(source: str) -> Path | None:
     """The directory whose group_vars and host_vars belong to a source: a directory's own, a file's parent."""
-    path = expanded(source)
-    if "," in source and not exists(path):
+    source = next((one for one in alternatives(source) if is_place(one) and exists(expanded(one))), source)
+    if not is_place(source):
         return None
+    path = expanded(source)
     return path if is_folder(path) else path.parent

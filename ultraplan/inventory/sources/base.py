@@ -34,6 +34,11 @@ class Opened:
         return text
 
     @property
+    def there(self) -> bool:
+        """Whether there is a file or folder of that name."""
+        return exists(self.path)
+
+    @property
     def absolute(self) -> Path:
         """The file's path, symbolic links in it kept."""
         return self.path.absolute()
