@@ -39,6 +39,10 @@ GOOD: list[tuple[dict[str, object], Target]] = [
      Target("h", address="h", become_password="p", password="q")),
     ({"ansible_become_password": {"secret": "env:SUDO"}},
      Target("h", address="h", become_password=marker("env:SUDO"))),
+    ({"ultraplan_bandwidth": 4096}, Target("h", address="h", bandwidth=4096)),
+    ({"ultraplan_bandwidth": "7B"}, Target("h", address="h", bandwidth=7)),
+    ({"ultraplan_bandwidth": "500kB"}, Target("h", address="h", bandwidth=500_000)),
+    ({"ultraplan_bandwidth": "2GB"}, Target("h", address="h", bandwidth=2_000_000_000)),
     ({"ansible_shell_executable": "/bin/ash", "ultraplan_state_dir": "/var/x"},
      Target("h", address="h", shell_path="/bin/ash", state_dir="/var/x")),
 ]
@@ -66,6 +70,8 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"ansible_become_method": "runas"}, "runas"),
     ({"ansible_become": "maybe"}, "maybe"),
     ({"ansible_become_flags": "-i"}, "ansible_become_flags"),
+    *(({"ultraplan_bandwidth": text}, "ultraplan_bandwidth: .* is no number of bytes a second")
+      for text in ("0", "0MB", "-1", "10 MB", "1.5MB", "fast", "10mB", True)),
 ]
 
 

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ultraplan.shell import Account, Reply, join
+from ultraplan.shell import Account, Reply, join, portable
 from ultraplan.transport import transfer
 from ultraplan.transport.base import Progress, TransferFailed, Unreachable
 from ultraplan.transport.become import Become, refused
 from ultraplan.transport.framed import FramedShell
+from ultraplan.transport.pace import Paced
 from ultraplan.transport.wire import Wire
 
 # The group is looked up: sudo and su may have given the shell one of its own. Without /proc: the shell alone.
@@ -32,14 +33,15 @@ class WiredConnection(ABC):
     """A `Connection` over processes that a subclass starts.
 
     ``user``: the account that logs in; becoming it is left out, so that a host needs no sudo for it.
-    ``shell_path``: the POSIX shell there.
+    ``shell_path``: the POSIX shell there. ``bandwidth``: bytes a second that a file may take; None for no limit.
     """
 
-    def __init__(self, host: str, user: str, shell_path: str, become: Become) -> None:
+    def __init__(self, host: str, user: str, shell_path: str, become: Become, bandwidth: int | None = None) -> None:
         self.host = host
         self.user = user
         self._sh = shell_path
         self._become = become
+        self._bandwidth = bandwidth
         self._shells: dict[tuple[Account | None, int], FramedShell] = {}
         self._lock = threading.Lock()
 
@@ -79,7 +81,7 @@ class WiredConnection(ABC):
         with transfer.opened(source) as (stream, size):
             expected = "-" if size is None else str(size)
             large = size is None or size > transfer.LARGE
-            wire = self._start(account, ("-c", transfer.RECEIVE, "sh", path, scratch, expected), large=large)
+            wire = self._carrier(account, ("-c", transfer.RECEIVE, "sh", path, scratch, expected), large=large)
             try:
                 sent, answer = transfer.send(self.host, wire, stream, size, progress)
             except TransferFailed as error:
@@ -97,12 +99,12 @@ class WiredConnection(ABC):
         """See `Connection.download`."""
         path, account = transfer.safe(path), self._other(account)
         words = ("-c", transfer.SEND, "sh", path)
-        wire = self._start(account, words)
+        wire = self._carrier(account, words)
         try:
             size, first = transfer.announced(self.host, wire)
             if size > transfer.LARGE and self._large_apart():
                 wire.close()
-                wire = self._start(account, words, large=True)
+                wire = self._carrier(account, words, large=True)
                 size, first = transfer.announced(self.host, wire)
             transfer.receive(self.host, wire, size, first, sink, progress)
         except TransferFailed as error:
@@ -126,9 +128,14 @@ class WiredConnection(ABC):
         return FramedShell(self.host, partial(self._start, account), partial(self._end_group, account),
                            partial(self._explain, account))
 
+    def _carrier(self, account: Account | None, arguments: tuple[str, ...], *, large: bool = False) -> Wire:
+        """`_start` for a file."""
+        wire = self._start(account, arguments, large=large)
+        return wire if self._bandwidth is None else Paced(wire, self._bandwidth)
+
     def _start(self, account: Account | None, arguments: tuple[str, ...] = (), *, large: bool = False) -> Wire:
         """The host's `sh` with ``arguments``, as ``account``, its stdin free for what is to come."""
-        command, dialogue = self._become.command(self.host, account, (self._sh, *arguments))
+        command, dialogue = self._become.command(self.host, account, (self._sh, *portable(arguments)))
         wire = self._spawn_large(command) if large else self._spawn(command)
         if dialogue is not None:
             try:

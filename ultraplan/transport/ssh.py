@@ -50,7 +50,7 @@ class SSHConnection(WiredConnection):
         self._config = settings(target, ssh_config)
         self._known_hosts, self._strict = known_hosts, strict
         user = self._lookup(target.address).get("user") or getpass.getuser()
-        super().__init__(target.name, user, target.shell_path, become or Become())
+        super().__init__(target.name, user, target.shell_path, become or Become(), target.bandwidth)
         self._opening = threading.Lock()
         self._links: list[_Link] = []
         self._heartbeat: Heartbeat | None = None

@@ -37,6 +37,7 @@ _VARIABLES_TO_OPTIONS = (
 )
 _SILENT_FLAGS = frozenset(("-q", "-C", "-T", "-n", "-x", "-a", "-4", "-6", "-v", "-vv", "-vvv"))
 _UNSUPPORTED = ("ansible_become_exe", "ansible_become_flags", "ansible_ssh_executable")
+_BANDWIDTH = re.compile(r"(\d+)((?:[kMG]?B)?)")  # as sizes in plans
 _ADDRESS = re.compile(r"[\w.%][\w.%:-]*")
 
 
@@ -45,7 +46,7 @@ class Target:
     """How one inventory host is reached. Passwords may be secret markers; they are resolved when they are asked for.
 
     ``options``: ssh_config options in order, the first of a name winning. ``config_file``: instead of the person's and
-    the system's ssh_config.
+    the system's ssh_config. ``bandwidth``: bytes a second that a file may take on its way; None for no limit.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Target:
     become_password: str | None = None
     shell_path: str = "/bin/sh"
     state_dir: str | None = None
+    bandwidth: int | None = None
 
     @classmethod
     def of(cls, name: str, variables: Mapping[str, object]) -> Target:
@@ -96,7 +98,17 @@ class _Reader:
             become_always=self.become_always(), become_as=self.become_as(),
             become_password=self.text("ansible_become_password", "ansible_become_pass"),
             shell_path=self.text("ansible_shell_executable") or "/bin/sh",
-            state_dir=self.text("ultraplan_state_dir"))
+            state_dir=self.text("ultraplan_state_dir"), bandwidth=self.bandwidth())
+
+    def bandwidth(self) -> int | None:
+        text = self.text("ultraplan_bandwidth")
+        if text is None:
+            return None
+        found = _BANDWIDTH.fullmatch(text)
+        if found is None or not int(found[1]):
+            raise self.error("ultraplan_bandwidth", f"{text!r} is no number of bytes a second",
+                             "write it as 500kB or 10MB")
+        return int(found[1]) * int(1000 ** ("kMG".find(found[2][:1] or "B") + 1))
 
     def become_as(self) -> Account:
         method = self.text("ansible_become_method") or "sudo"
