@@ -29,7 +29,7 @@ import yaml
 
 from tests.graph.world import compile_text
 from ultraplan.engine.conduct import Conductor, Run
-from ultraplan.engine.shape import shape_of
+from ultraplan.engine.shape import Shape, ShapeNode, shape_of
 from ultraplan.engine.states import ProtocolError
 from ultraplan.engine.unwind import NO_WAY_BACK
 from ultraplan.journal.events import (
@@ -69,6 +69,22 @@ def test_the_conductor_does_as_its_case_says(case: dict[str, Any]) -> None:
             continue
         found = play.ready() if question == "ready" else play.decide()
         assert found == (wanted or "nothing"), f"line {number} of the script: {question}"
+
+
+def test_a_step_for_some_hosts_is_everybodys_failure_when_they_are_all_lost() -> None:
+    """An include may be for some of the plan's hosts."""
+    everyone, some = ("h1", "h2", "h3", "h4"), ("h1", "h2")
+    shape = Shape({"a": ShapeNode("a", everyone, ()), "part": ShapeNode("part", some, ("a",)),
+                   "c": ShapeNode("c", everyone, ("part",))}, (everyone,), max_fail_percentage=75)
+    conductor = Conductor(shape)
+    for host, scope in (("h1", "host"), ("h2", "run")):
+        about: dict[str, Any] = {"op": "", "node": "a", "host": host}
+        conductor.record(Started(**about), 1)
+        conductor.record(Failed(**about, error="no", effect=False), 2)
+        decided = conductor.decide()
+        assert isinstance(decided, RollbackDecided)
+        assert decided.scope == scope
+        conductor.record(decided, 3)
 
 
 class _Play:
