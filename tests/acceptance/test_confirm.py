@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.acceptance.test_pauses import until
-from tests.acceptance.world import GO_ON, World, differences, finish, kill
+from tests.acceptance.world import GO_ON, REPOSITORY, World, differences, finish, kill
 
 pytestmark = pytest.mark.lab
 
@@ -231,6 +231,68 @@ def test_an_sshd_that_refuses_logins_after_a_reload_gets_its_configuration_back(
         assert "the host has undone it by itself" in done.out
         firewall.as_before()
     assert firewall.lab.ssh(firewall.host, "true").returncode == 0
+
+
+SYSTEMD = """
+- id: login
+  script:
+    content: |
+      cp -p /etc/ssh/sshd_config /root/sshd_config
+      echo "ALLOW" >>/etc/ssh/sshd_config
+      sshd -t && systemctl restart ssh
+  undo:
+    command:
+      run: |
+        [ ! -e /root/sshd_config ] || mv -f /root/sshd_config /etc/ssh/sshd_config
+        systemctl restart ssh
+  confirm: WINDOWs
+  become: true
+- {id: again, service: {name: ssh, state: restarted}, confirm: WINDOWs, become: true}
+"""
+
+
+@pytest.mark.parametrize(("allow", "kept"), [("AllowUsers nobody", False), ("AllowUsers op root", True)])
+@pytest.mark.parametrize("killed_with_sshd", [False, True])
+@pytest.mark.long
+def test_a_restart_of_sshd_by_systemd_is_confirmed_or_undone_whatever_ends_with_it(
+        world: Callable[..., World], allow: str, kept: bool, killed_with_sshd: bool) -> None:
+    here = world(1, "systemd")
+    host, = here.hosts
+    here.inventory({host: {}}, ansible_user="op")
+    if killed_with_sshd:  # a restart ends every session, and all that these have started
+        here.sh("mkdir -p /etc/systemd/system/ssh.service.d && printf '[Service]\\nKillMode=control-group\\n' "
+                ">/etc/systemd/system/ssh.service.d/kill.conf && systemctl daemon-reload")
+    config = here.text(host, "/etc/ssh/sshd_config")
+    here.plan(SYSTEMD.replace("ALLOW", allow).replace("WINDOW", "15"))
+    done = here.apply("plan.yaml").expect(0 if kept and not killed_with_sshd else 1)
+    if kept and not killed_with_sshd:
+        assert here.text(host, "/etc/ssh/sshd_config") == f"{config}{allow}\n"
+    else:  # a step that ends the session it runs in has no exit code to be judged by
+        assert "the host has undone it by itself" in done.out
+        assert here.text(host, "/etc/ssh/sshd_config") == config
+    assert here.lab.ssh(host, "true", user="op").returncode == 0
+    assert here.lab.sh(host, "pgrep -f '[.]d[0-9]+[.]armed'", check=False).stdout == ""
+
+
+@pytest.mark.parametrize("shut", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_the_example_does_what_its_page_says_by_sudo(firewall: Firewall, shut: bool) -> None:
+    here = firewall.world
+    here.inventory({firewall.host: {}}, ansible_user="op")
+    example = REPOSITORY / "examples" / "firewall"
+    rules = (example / "rules.nft").read_text()
+    here.write("rules.nft", "".join(line for line in rules.splitlines(True) if not shut or "dport 22" not in line))
+    here.write("firewall.yaml", (example / "firewall.yaml").read_text().replace("60s", f"{WINDOW}s" if shut else "60s"))
+    kept = here.text(firewall.host, "/etc/nftables.conf")
+    done = here.apply("firewall.yaml").expect(1 if shut else 0)
+    if shut:
+        assert "the host has undone it by itself" in done.out
+        firewall.as_before()
+    else:
+        assert "policy drop" in firewall.loaded()
+        assert here.text(firewall.host, "/etc/nftables.conf") == rules != kept
+        firewall.quiet()
+        here.run(*GO_ON["rollback"]).expect(0)
+        firewall.as_before()
 
 
 @pytest.mark.long

@@ -35,6 +35,9 @@ ANSWER = 2.0
 BETWEEN = 0.5
 """Seconds between two tries to reach the host anew."""
 
+SLACK = 5.0
+"""Seconds that a host's timer may be late."""
+
 AFTERWARDS = 45.0
 """Seconds, after the host's own undo was due, in which it should be reachable again."""
 
@@ -107,6 +110,7 @@ class DeadMan:
     def _reach(self, resolved: Resolved, attempt: int, judge: Judge, answer: _Answer,
                due: float) -> tuple[HostSession, Verdict]:
         """A session over a new connection, and what was found over it."""
+        told = ""
         while True:
             fresh = self._run.fleet.fresh(self._host.name)
             try:
@@ -117,7 +121,9 @@ class DeadMan:
                 fresh.connection.close()
                 if isinstance(error, Fenced) or time.monotonic() >= due + AFTERWARDS:
                     raise
-                self._run.tell(self._node.id, self._host.name, f"cannot be confirmed yet: {error}")
+                if str(error) != told:
+                    told = str(error)
+                    self._run.tell(self._node.id, self._host.name, f"cannot be confirmed yet: {told}")
             except BaseException:
                 fresh.connection.close()
                 raise
@@ -152,6 +158,7 @@ class DeadMan:
         died = ended.reply is None and ended.problem is None and resolved.type.opaque
         if died:
             problem = "it began, and left no exit code when it died"
+            self._leave_it(session, resolved, attempt)
         settled = self.settle(session, resolved, attempt)
         if settled.how == "confirmed" or not ended.began:
             return Verdict(ended, state, problem, outputs, final=died)
@@ -163,8 +170,20 @@ class DeadMan:
             return Verdict(ended, state, left, final=True)
         wrong = self.undo_failed(session, resolved, settled)
         result = ("the host has undone it by itself" if wrong is None else f"the host's own undo failed: {wrong}")
-        return Verdict(ended, state, f"not confirmed over a new connection within {window}; {result}", final=True,
-                       undone=wrong is None)
+        cause = problem if died and problem else f"not confirmed over a new connection within {window}"
+        return Verdict(ended, state, f"{cause}; {result}", final=True, undone=wrong is None)
+
+    def _leave_it(self, session: HostSession, resolved: Resolved, attempt: int) -> None:
+        """Let the host undo an effect that died: what ended it, say a restart of sshd that ends its sessions, might end
+        an undo of ours in the same way, but does not reach the timer."""
+        known = self._run.last_intent(self._op, "forward")
+        if known is None or known[0].boot != session.facts(resolved.account).get("boot"):
+            return
+        until = time.monotonic() + float(resolved.step.confirm or 0) + SLACK
+        while time.monotonic() < until:
+            if session.receipt(self._run.here, self._op, f"d{attempt}", resolved.account).state != "absent":
+                return
+            self._run.sleep(BETWEEN)
 
     # -- both ways ----------------------------------------------------------------------------------------------
 
@@ -175,8 +194,8 @@ class DeadMan:
         fault("after-disarm", self._node.id)
         if how != "fired":
             return Settled(how)
-        receipt = self._recovery.receipt(session, self._op, f"d{attempt}", resolved.account, resolved.timeout,
-                                         from_now=True)
+        timeout = (self._declared() or resolved).timeout
+        receipt = self._recovery.receipt(session, self._op, f"d{attempt}", resolved.account, timeout, from_now=True)
         return Settled(how, receipt.reply)
 
     def undo_failed(self, session: HostSession, resolved: Resolved, settled: Settled) -> str | None:

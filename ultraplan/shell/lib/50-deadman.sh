@@ -29,8 +29,12 @@ up_arm() {
     echo "cannot write $1.armed (is the disk full or read-only?)" >&2
     return 1
   fi
-  # The substitution ends when the timer, which is ready then, lets go of the pipe.
-  up_said=$(setsid sh "$1.armed" </dev/null 2>/dev/null &)
+  # The substitution ends when the timer, which is ready then, lets go of the pipe. With systemd it gets a scope of its own:
+  # in sshd's or the login's it may be ended with them.
+  up_said=
+  [ ! -w /run/systemd/private ] || ! command -v systemd-run >/dev/null 2>&1 ||
+    up_said=$(systemd-run --scope --quiet --collect setsid sh "$1.armed" </dev/null 2>/dev/null &)
+  [ -n "$up_said" ] || up_said=$(setsid sh "$1.armed" </dev/null 2>/dev/null &)
   [ "$up_said" != armed ] || return 0
   rm -f -- "$1.armed" "$UP/armed.${1##*/}"
   echo 'its timer could not be started' >&2
@@ -77,7 +81,7 @@ up_undo() {
   echo "session $up_pid $up_born" >>"$1"
   up_end "$2"
   case $3 in
-    foreign) UP_TEXT=$4 sh -c 'up_text=$UP_TEXT; unset UP_TEXT; eval "$up_text"' ;;
+    foreign) UP_TEXT=$4 UP_OP=$1: sh -c 'up_text=$UP_TEXT; unset UP_TEXT; eval "$up_text"' ;;
     *) eval "$4" ;;
   esac
 }
