@@ -205,6 +205,25 @@ def test_what_the_host_has_undone_is_not_undone_again_after_a_try_that_never_beg
     assert world.there() == []
 
 
+@pytest.mark.parametrize("world", ["command"], indirect=True)
+def test_a_secret_of_the_undo_is_for_nobody_to_see_while_it_waits_and_gone_afterwards(world: World) -> None:
+    (world.base / "token").write_text("correct horse")
+    plan = world.base / "plan.yaml"
+    secret = "environment: {TOKEN: {secret: file:token}}"
+    plan.write_text(plan.read_text().replace("confirm: 2s", f"confirm: 2s\n    {secret}"))
+    world.window(AMPLE)
+    assert world.apply(good=True, fault="before-disarm@gate") == -signal.SIGKILL, world.said
+    holding = [path for path in world.armed() if b"correct horse" in path.read_bytes()]
+    assert [(path.suffix, path.stat().st_mode & 0o777) for path in holding] == [(".armed", 0o600)]
+    for process in timers(world.host):
+        for shown in ("cmdline", "environ"):
+            assert b"correct horse" not in Path(f"/proc/{process}/{shown}").read_bytes()
+    assert world.run("rollback", "--yes") == 0, world.said
+    assert world.log("gates") == {"did": 1, "undid": 1}
+    found = [path for path in world.base.rglob("*") if path.is_file() and b"correct horse" in path.read_bytes()]
+    assert found == [world.base / "token"]
+
+
 # -- killed -----------------------------------------------------------------------------------------------------------
 
 
