@@ -109,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--many", type=int, help="hosts for `many`")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them there")
+    parser.add_argument("--show", type=Path, nargs="+", metavar="FILE",
+                        help="measure nothing: show the results that --json wrote, as one")
     parser.add_argument("--markdown", action="store_true", help="print tables for documentation")
     return parser
 
@@ -130,11 +132,14 @@ def main() -> int:
     for word, known in ((tools, TOOLS), (suites, SUITES)):
         if unknown := sorted({*word} - {*known}):
             parser.error(f"there is no {', '.join(unknown)}; there is {', '.join(known)}")
-    about = machine()
+    if arguments.show:
+        _report(arguments, [table for file in arguments.show for table in report.load(file.read_text())])
+        return 0
+    peers: dict[str, str] = {}
     if {*suites} & {"steps", "distance"}:
         for peer in dict.fromkeys(peer for name in tools if (peer := TOOLS[name].peer)):
             prepare(peer)
-            about[peer] = versions(peer, *PACKAGES[peer])
+            peers[peer] = versions(peer, *PACKAGES[peer])
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=_SHM if _SHM.is_dir() else None))
     tables: list[Table] = []
     failed = False
@@ -142,20 +147,27 @@ def main() -> int:
         bench = Bench(_sizes(arguments), tools, folder)
         for suite in suites:
             print(f"{suite}:", file=sys.stderr, flush=True)
+            about = machine()
             try:
-                tables.append(SUITES[suite](bench))
-                failed = failed or tables[-1].failed
+                table = SUITES[suite](bench)
+                table.about = {**about, **{peer: said for peer, said in peers.items() if peer in table.columns}}
+                tables.append(table)
+                failed = failed or table.failed
             except (many_steps.Failed, Slow, LabError) as error:
                 print(f"{suite}: {error}", file=sys.stderr)
                 failed = True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(report.markdown(tables, about) if arguments.markdown else report.text(tables, about))
+    _report(arguments, tables)
+    return 1 if failed else 0
+
+
+def _report(arguments: argparse.Namespace, tables: list[Table]) -> None:
+    print(report.markdown(tables) if arguments.markdown else report.text(tables))
     if arguments.json:
-        arguments.json.write_text(report.as_json(tables, about))
+        arguments.json.write_text(report.as_json(tables))
     if arguments.svg:
         arguments.svg.write_text(report.svg(tables))
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

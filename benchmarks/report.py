@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from html import escape
@@ -21,36 +21,51 @@ _MEASURES: tuple[tuple[str, _Say], ...] = (
 )
 
 
-def text(tables: Sequence[Table], machine: Mapping[str, str]) -> str:
+def text(tables: Sequence[Table]) -> str:
     """For a terminal."""
-    return _lines(tables, machine, _plain, "")
+    return _lines(tables, _plain, "")
 
 
-def markdown(tables: Sequence[Table], machine: Mapping[str, str]) -> str:
+def markdown(tables: Sequence[Table]) -> str:
     """For the documentation."""
-    return _lines(tables, machine, _pipes, "### ")
+    return _lines(tables, _pipes, "### ")
 
 
-def as_json(tables: Sequence[Table], machine: Mapping[str, str]) -> str:
+def as_json(tables: Sequence[Table]) -> str:
     """For programs: the medians, with how many runs and their spread, and ratios to ours."""
-    document = {"format": FORMAT, "machine": dict(machine), "tables": [
+    document = {"format": FORMAT, "tables": [
         {**asdict(table), "ratios": {row: {column: table.ratio(row, column) for column in cells}
                                      for row, cells in table.rows.items()}} for table in tables]}
     return json.dumps(document, indent=1) + "\n"
 
 
-def _lines(tables: Sequence[Table], machine: Mapping[str, str],
-           draw: Callable[[list[list[str]]], list[str]], mark: str) -> str:
-    lines = [", ".join(f"{name}: {value}" for name, value in machine.items()), ""]
+def load(text: str) -> list[Table]:
+    """The tables that `as_json` wrote. Raises ValueError for another format."""
+    document = json.loads(text)
+    if document["format"] != FORMAT:
+        raise ValueError(f"format {document['format']} is not known here")
+    tables = []
+    for given in document["tables"]:
+        del given["ratios"]
+        rows = {row: {column: Cell(**{**cell, "spread": tuple(cell["spread"])}) for column, cell in cells.items()}
+                for row, cells in given["rows"].items()}
+        tables.append(Table(**{**given, "rows": rows}))
+    return tables
+
+
+def _lines(tables: Sequence[Table], draw: Callable[[list[list[str]]], list[str]], mark: str) -> str:
+    lines: list[str] = []
     for table in tables:
         lines += [f"{mark}{table.title}", ""]
+        if table.about:
+            lines += [", ".join(f"{name}: {value}" for name, value in table.about.items()), ""]
         lines += draw(_grid(table, "seconds (times ours)", partial(_time, table)))
         for title, say in _MEASURES:
             grid = _grid(table, title, partial(_told, table, say))
             if any(word != "–" for words in grid[1:] for word in words[1:]):
                 lines += ["", *draw(grid)]
-        if table.notes:
-            lines += ["", *table.notes]
+        for note in table.notes:
+            lines += ["", note]
         lines.append("")
     return "\n".join(lines)
 

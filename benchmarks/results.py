@@ -40,7 +40,7 @@ class Cell:
 @dataclass(slots=True)
 class Table:
     """``rows``: what was done, and who did it in how much; ``columns``: the tools, by name, with their labels; ratios
-    are to the column ``ours``. ``notes``: what a reader has to know."""
+    are to the column ``ours``. ``notes``: what a reader has to know; ``about``: when, where, with what (`machine`)."""
 
     name: str
     title: str
@@ -49,6 +49,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     ours: str = "ours"
     failed: bool = False
+    about: dict[str, str] = field(default_factory=dict)
 
     def ratio(self, row: str, column: str) -> float | None:
         """How many times longer than ours it took (less than 1: it was quicker); by the rate, where there is one."""

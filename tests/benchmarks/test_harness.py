@@ -196,11 +196,13 @@ def test_medians_spreads_and_ratios() -> None:
     table = collection.table()
     assert table.rows["row"]["ours"] == Cell(2.0, 1.0, 1_000_000, 3, (1.0, 3.0), hosts_cpu=2.0)
     assert table.ratio("row", "other") == 4.0 and table.ratio("row", "ours") is None
-    said = report.text([table], {"date": "today"})
-    assert "8.00 (4.00x)" in said and "date: today" in said
-    document = json.loads(report.as_json([table], machine()))
+    table.about = machine()
+    said = report.text([table])
+    assert "8.00 (4.00x)" in said and table.about["date"] in said
+    document = json.loads(report.as_json([table]))
     assert document["tables"][0]["ratios"]["row"] == {"ours": None, "other": 4.0}
-    assert "| row | 2.00 | 8.00 (4.00x) |" in report.markdown([table], {})
+    assert report.load(report.as_json([table])) == [table]
+    assert "| row | 2.00 | 8.00 (4.00x) |" in report.markdown([table])
 
 
 def test_the_ratio_of_large_files_is_that_of_the_rates() -> None:
