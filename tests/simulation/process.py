@@ -35,6 +35,8 @@ from ultraplan.journal.events import (
 )
 
 Work = Generator[None, None, None]
+Working = tuple[list[Key], str, Work, int]
+"""Operations, their direction, what is left of the work on them, and how many records were durable when it began."""
 
 
 class Crash(Exception):
@@ -98,7 +100,7 @@ class Process:
     # -- the loop, as engine/drive.py has it ----------------------------------------------------------------------
 
     def _drive(self) -> RunClosed:
-        working: list[tuple[Run, Work, int]] = []
+        working: list[Working] = []
         while True:
             closed = self._decide(bool(working))
             if closed is not None:
@@ -106,9 +108,14 @@ class Process:
                 self.write(closed)
                 return closed
             for action in self._startable():
-                self._begin(action)
-                work = self._forward if action.direction == "forward" else self._reverse
-                working.append((action, work((action.node, action.host)), len(self.journal.records)))
+                if action.direction == "forward":
+                    keys = self.conductor.ahead((action.node, action.host), self._fits, self.rng.choice((1, 2, 3, 9)))
+                    work = self._together(keys) if len(keys) > 1 else self._forward(keys[0])
+                else:
+                    keys, work = [(action.node, action.host)], self._reverse((action.node, action.host))
+                for key in keys:
+                    self._begin(key, action.direction)
+                working.append((keys, action.direction, work, len(self.journal.records)))
             if not working:
                 if self.stopping:
                     closed = RunClosed(status="interrupted", cause="stopped by a person")
@@ -119,24 +126,24 @@ class Process:
                 continue
             self._work(working)
 
-    def _work(self, working: list[tuple[Run, Work, int]]) -> None:
+    def _work(self, working: list[Working]) -> None:
         """Let workers go on until one of them ends."""
         while True:
             index = self.rng.randrange(len(working))
-            action, work, self._begun = working[index]
+            keys, direction, work, self._begun = working[index]
             try:
                 next(work)
             except StopIteration:
                 working.pop(index)
                 return
             except Stopped:
-                self.conductor.abandon((action.node, action.host), action.direction)
+                for key in keys:
+                    self.conductor.abandon(key, direction)
                 working.pop(index)
                 return
 
-    def _begin(self, action: Run) -> None:
-        self.conductor.record(Started(op="", node=action.node, host=action.host,
-                                      direction=action.direction), 0)  # type: ignore[arg-type]
+    def _begin(self, key: Key, direction: str) -> None:
+        self.conductor.record(Started(op="", node=key[0], host=key[1], direction=direction), 0)  # type: ignore[arg-type]
 
     def _decide(self, working: bool) -> RunClosed | None:
         while True:
@@ -222,6 +229,108 @@ class Process:
         except Failure as failure:
             self.write(Started(**about), Failed(
                 **about, error=str(failure), effect=(key, "forward") in self._intents))
+
+    # -- several together, as engine/ahead.py has it ----------------------------------------------------------------
+
+    def _fits(self, node: str) -> bool:
+        return self.scenario.kinds[node] in (CHANGE, COMMAND, UNCHANGED, UNWANTED) and not self.scenario.retries[node]
+
+    def _together(self, keys: list[Key]) -> Work:
+        members = []
+        try:
+            self.world.look(keys[0][1])
+        except Away:
+            pass
+        else:
+            for key in keys:
+                if self.scenario.kinds[key[0]] == UNWANTED:
+                    break
+                members.append(key)
+        for key in keys[max(1, len(members)):]:
+            self.conductor.abandon(key, "forward")
+        yield
+        if not members:
+            yield from self._forward(keys[0])
+            return
+        yield from self._trip(members)
+        for key in members:
+            if self.conductor.state(*key) in UNDER_WAY:
+                self.conductor.abandon(key, "forward")
+
+    def _trip(self, members: list[Key]) -> Work:
+        calm = {key for key in members if self.world.as_wanted(key)}
+        about: dict[Key, dict[str, Any]] = {key: {"op": "", "node": key[0], "host": key[1]} for key in members}
+        attempts: dict[Key, int] = {}
+        if self.stopping or not all(self.conductor.may_effect(key) for key in members):
+            raise Stopped
+        for key in members:
+            if key not in calm:
+                attempts[key] = self._announce(key, about[key], self.scenario.kinds[key[0]])
+        yield
+        left = list(members)
+        while left:
+            key = left.pop(0)
+            if key in calm:
+                self.write(Started(**about[key]), Unchanged(**about[key]))
+                continue
+            try:
+                code: int | None = self.world.effect(key, attempts[key], "forward")
+                problem: str | None = None
+                yield
+            except TimedOut:
+                code, problem = None, "did not end in time"
+            except Lost:
+                self._go_on_unseen(key, [one for one in left if one not in calm], attempts)
+                yield
+                try:
+                    code, problem = yield from self._found(key, attempts[key])
+                except Away:
+                    self.write(Started(**about[key]), Failed(**about[key], error="away", unreachable=True))
+                    return
+            if not self._settled(key, about[key], attempts[key], code, problem):
+                break
+            if code is None:  # the connection was lost: what comes after it has its turn anew
+                break
+        else:
+            return
+        for key in left:
+            if key in calm or self.conductor.state(*key) is not OpState.INTENT:
+                continue
+            try:
+                code, problem = yield from self._found(key, attempts[key])
+            except Away:
+                return
+            if problem != NEVER_BEGAN:
+                return
+            self.write(Outcome(**about[key], ok=False, attempt=attempts[key], error=problem, began=False))
+
+    def _go_on_unseen(self, key: Key, left: list[Key], attempts: dict[Key, int]) -> None:
+        """Nobody hears the shell any more; it goes on while all is well."""
+        while left and self.world.ended_well(key) and self.rng.random() < 0.5:
+            key = left.pop(0)
+            try:
+                self.world.effect(key, attempts[key], "forward")
+            except (Lost, TimedOut):
+                return
+
+    def _found(self, key: Key, attempt: int) -> Generator[None, None, tuple[int | None, str | None]]:
+        self.world.look(key[1])
+        receipt = self.world.receipt(key, attempt, "forward", patient=True)
+        yield
+        return (yield from self._ended(key, self._intents[key, "forward"], "forward", receipt))
+
+    def _settled(self, key: Key, about: dict[str, Any], attempt: int, code: int | None, problem: str | None) -> bool:
+        opaque = self.scenario.kinds[key[0]] == COMMAND
+        if code is None and problem is None and opaque:
+            self.write(InDoubt(**about, why="no exit code"))
+            return False
+        problem = self._judge(key, opaque, code, problem)
+        if problem is None:
+            self.write(Outcome(**about, ok=True, attempt=attempt, exit=code), Verified(**about))
+            return True
+        self.write(Outcome(**about, ok=False, attempt=attempt, exit=code, error=problem, began=problem != NEVER_BEGAN))
+        self.write(Started(**about), Failed(**about, error=problem))
+        return False
 
     def _carry_out(self, key: Key, about: dict[str, Any]) -> Work:
         node, host = key

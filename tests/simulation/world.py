@@ -6,9 +6,10 @@ The world also judges. It knows what really happened, and raises `Wrong` where a
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.simulation.scenario import ALWAYS, COMMAND, IRREVERSIBLE, Key, Scenario
+from tests.simulation.scenario import ALWAYS, CHANGE, COMMAND, IRREVERSIBLE, UNCHANGED, Key, Scenario
 from ultraplan.engine.shape import Shape
 from ultraplan.journal.events import (
     AnyEvent,
@@ -116,7 +117,8 @@ class World:
         elif isinstance(event, Outcome) and event.direction == "forward" and event.exit not in (None, 0):
             self._judge_tries((event.node, event.host))
         elif isinstance(event, Intent) and event.direction == "forward":
-            self._judge_forward(event.node, event.host)
+            self._judge_budget(event.node, event.host)
+            self._judge_forward(event.node, event.host, self._sent_ahead)
             self.last[event.node, event.host] = "Intent"
             self.order.setdefault((event.node, event.host), len(self.order))
             self._intended.add((event.node, event.host))
@@ -146,6 +148,8 @@ class World:
         if name in self.receipts:
             raise Lost
         self._judge(key, direction)
+        if direction == "forward":
+            self._judge_forward(*key, self.ended_well)
         if not self.calm and self.rng.random() < self._storm:
             return self._trouble(key, name, direction)
         return self._end(key, name, direction, *self._normally(key, attempt, direction))
@@ -281,22 +285,37 @@ class World:
                 if role == "always" and broken and due and (name, host) not in self.last:
                     raise Wrong(f"{name} on {host} has to run always, and did not before the rollback")
 
-    def _judge_forward(self, node: str, host: str) -> None:
+    def _sent_ahead(self, key: Key) -> bool:
+        """Whether what follows ``key`` on its host may be intended, though ``key`` is not settled."""
+        return self.last.get(key) == "Intent" or self.as_wanted(key)
+
+    def ended_well(self, key: Key) -> bool:
+        """Whether what follows ``key`` on its host may begin, though ``key`` is not settled: the shell saw exit 0."""
+        found = [receipt for (other, name), receipt in self.receipts.items() if other == key and name[0] == "f"]
+        return self.as_wanted(key) or bool(found and found[-1].state == "finished" and found[-1].exit == 0)
+
+    def as_wanted(self, key: Key) -> bool:
+        kind = self.scenario.kinds[key[0]]
+        return kind == UNCHANGED or (kind == CHANGE and bool(self.applied.get(key)))
+
+    def _judge_forward(self, node: str, host: str, on_its_way: Callable[[Key], bool]) -> None:
         shape = self.scenario.shape
         if host in self.going_back:
             raise Wrong(f"forward effect of {node} on {host} after its rollback was decided")
-        self._judge_budget(node, host)
         for before in shape.nodes:
             if shape.follows(node, before):
                 for other in shape.nodes[before].hosts:
                     if (other == host or (not shape.free and must_be_over(shape, (before, other), (node, host)))) \
-                            and other not in self.going_back and self.last.get((before, other)) in (None, "Intent"):
+                            and other not in self.going_back and self.last.get((before, other)) in (None, "Intent") \
+                            and not (other == host and on_its_way((before, other))):
                         raise Wrong(f"{node} on {host} begins before {before} on {other}, far before it, is settled")
         for need in shape.nodes[node].needs:
             for other in shape.nodes[need].hosts:
                 if not must_be_over(shape, (need, other), (node, host)):
                     continue
                 was = self.last.get((need, other))
+                if was in (None, "Intent") and other == host and on_its_way((need, other)):
+                    continue
                 if other in self.going_back and (not tied(shape, (need, other), (node, host)) or any(
                         self._fine((need, one), (node, host)) for one in shape.nodes[need].hosts)):
                     continue  # lost within the plan's budget

@@ -7,6 +7,7 @@ answers for all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from itertools import product
 
 from ultraplan.engine.shape import Key, Shape, ShapeNode
 from ultraplan.engine.states import SETTLED, OpState
@@ -69,11 +70,14 @@ class Blocks:
         node, host = self._shape.nodes[key[0]], key[1]
         mine = {around.block for around in node.blocks}
         for need in node.needs:
-            for around in self._shape.nodes[need].blocks:
-                if around.block in mine or not self._broken(around.block, around.role, host):
+            before = self._shape.nodes[need]
+            places = [host] if before.single or host in before.hosts else [
+                other for other in before.hosts if self._shape.batch_of(other) == self._shape.batch_of(host)]
+            for around, place in product(before.blocks, places):
+                if around.block in mine or not self._broken(around.block, around.role, place):
                     continue
                 if any(self._states.get(one) not in SETTLED and not self._shape.follows(one[0], key[0])
-                       for role in ("rescue", "always") for one in self._part(around.block, role, host)):
+                       for role in ("rescue", "always") for one in self._part(around.block, role, place)):
                     return True
         return False
 

@@ -7,7 +7,7 @@ clock, and in replay from a journal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ultraplan.engine.blocks import BROKEN, Blocks
@@ -80,6 +80,7 @@ class Conductor:
         self._doubtful: dict[Key, None] = {}
         self._interrupted: set[Key] = set()     # its effect was under way when a process died: how did it end?
         self._unanswered: set[Key] = set()      # the last attempt may have had its effect, which is not verified
+        self._held: set[Key] = set()            # was sent ahead: has its turn when what comes before it is settled
         self._reopened: set[Key] = set()        # tried again after the run was taken over, and not settled yet
         self._casualties: dict[str, Failed] = {}    # host -> the failure that made it go back
         self._next_batch()
@@ -149,6 +150,7 @@ class Conductor:
     def _now(self, key: Key, state: OpState) -> None:
         self.forward[key] = state
         self._interrupted.discard(key)
+        self._held.discard(key)
         self._frontier.open.pop(key, None)
         for keys, belongs in ((self._busy, state in UNDER_WAY), (self._doubtful, state is OpState.IN_DOUBT)):
             if belongs and key[1] not in self.unwinding:
@@ -157,7 +159,11 @@ class Conductor:
                 keys.pop(key, None)
 
     def _settle(self, key: Key) -> None:
-        self._frontier.settle(key, self._startable)
+        self._frontier.settle(key, self._may_open)
+        for held in [one for one in self._held if one in self._frontier.open]:
+            self._held.discard(held)
+            if held in self._interrupted:
+                self._busy[held] = None
         if self._frontier.unsettled == 0:
             self._next_batch()
 
@@ -176,7 +182,7 @@ class Conductor:
         self.unwind.start(hosts)
         for host in hosts:
             for node in self.shape.nodes:
-                self._frontier.settle((node, host), self._startable)
+                self._frontier.settle((node, host), self._may_open)
         if self._frontier.unsettled == 0:
             self._next_batch()
 
@@ -217,19 +223,23 @@ class Conductor:
         self._frontier.fill(self._frontier.hosts, self._over, self._startable)
 
     def abandon(self, key: Key, direction: str) -> None:
-        """Nobody works on an operation any more that began and has not ended: it may begin again."""
+        """Nobody works on an operation any more that began and has not ended: it may begin again. One that was sent
+        ahead waits for its turn first; should that never come, its undo finds out how it ended."""
         if direction == "reverse":
             self.unwind.abandon(key)
             return
         state = self.forward.get(key)
         if state in (OpState.STARTED, OpState.PREPARED):
             self._now(key, OpState.PENDING)
-        if state in UNDER_WAY and key[1] not in self.unwinding:
-            self._frontier.open[key] = None
+        if state not in UNDER_WAY or key[1] in self.unwinding:
+            return
         if state is OpState.MISSED:
             self._busy.pop(key, None)
-        elif state in (OpState.INTENT, OpState.DONE) and key[1] not in self.unwinding:
+        elif state in (OpState.INTENT, OpState.DONE):
             self._interrupted.add(key)
+        if not self._frontier.offer(key) and state not in (OpState.STARTED, OpState.PREPARED):
+            self._held.add(key)
+            self._busy.pop(key, None)
 
     # -- what it means ------------------------------------------------------------------------------------------
 
@@ -387,6 +397,26 @@ class Conductor:
             actions.append(Run(*key) if why is None else Skip(*key, why))
         return actions
 
+    def ahead(self, key: Key, fits: Callable[[str], bool], most: int) -> list[Key]:
+        """``key``, which may start, and what may be sent to its host together with it, in order, ``most`` in all: each
+        waits for nothing but those before it, there. Asked before ``key`` is begun. ``fits``: nodes that may be part.
+        """
+        chain = [key]
+        fresh = self._startable(key) and not (self.failures or self._doubtful or self._reopened or self._held)
+        while fresh and len(chain) < most and self._plain(chain[-1][0]) and fits(chain[-1][0]):
+            following = next((later for later in self.shape.successors[chain[-1][0]]
+                              if self._plain(later) and fits(later) and self._startable((later, key[1]))
+                              and self._frontier.waits_only_for(chain, (later, key[1]))), None)
+            if following is None:
+                break
+            chain.append((following, key[1]))
+        return chain
+
+    def _plain(self, node: str) -> bool:
+        """Whether a failure of this node means but one thing: nothing after it begins."""
+        found = self.shape.nodes[node]
+        return not (found.blocks or found.irreversible or found.single) and found.on_failure == "rollback"
+
     def _waits(self, key: Key) -> bool:
         """Whether something that is tried again comes before ``key`` (steps between them may be over already)."""
         return any(self.shape.follows(key[0], other[0]) and (not self.shape.free or self.shape.tied(other, key))
@@ -435,6 +465,9 @@ class Conductor:
 
     def _startable(self, key: Key) -> bool:
         return self.forward.get(key, OpState.PENDING) is OpState.PENDING and key[1] not in self.unwinding
+
+    def _may_open(self, key: Key) -> bool:
+        return key in self._held or self._startable(key)
 
     def _quiet(self) -> bool:
         return not self._busy and not self.unwind.under_way()

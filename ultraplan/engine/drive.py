@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 
+from ultraplan.engine.ahead import MOST, SentAhead
 from ultraplan.engine.backward import Backward
-from ultraplan.engine.conduct import Action, Skip
 from ultraplan.engine.conduct import Run as Start
+from ultraplan.engine.conduct import Skip
 from ultraplan.engine.faults import fault
 from ultraplan.engine.forward import Forward
 from ultraplan.engine.recover import Recovery
 from ultraplan.engine.run import Run, Stopped
+from ultraplan.engine.shape import Key
 from ultraplan.journal.base import JournalError, LeaseLost
 from ultraplan.journal.events import RunClosed, Skipped
 
@@ -34,7 +35,8 @@ class Driver:
         recovery = Recovery(run)
         self._do: dict[str, Callable[[str, str], None]] = {
             "forward": Forward(run, recovery), "reverse": Backward(run, recovery)}
-        self._done: queue.SimpleQueue[tuple[Action, Future[None]]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[Sequence[Key], str, Future[None]] | None] = queue.SimpleQueue()
+        self._ahead = SentAhead(run, recovery, lambda: self._done.put(None))
         self._renew_every = store_renew_every
         self._finished = threading.Event()
 
@@ -59,9 +61,7 @@ class Driver:
                 return closed
             for action in self._startable():
                 in_flight += 1
-                self._run.begin(action.node, action.host, action.direction)
-                future = pool.submit(self._do[action.direction], action.node, action.host)
-                future.add_done_callback(partial(self._finish, action))
+                self._start(pool, action)
             if in_flight == 0:
                 if self._run.stopping.is_set():
                     return self._close(RunClosed(status="interrupted", cause="stopped by a person"))
@@ -69,22 +69,31 @@ class Driver:
                     if self._run.conductor.decide() is None and not self._run.conductor.ready():
                         raise EngineError(f"run {self._run.id}: nothing may start and nothing is decided")
                 continue
-            action, future = self._done.get()
-            in_flight -= 1
-            self._take(action, future)
+            done = self._done.get()
+            if done is not None:  # else something is over of what a worker goes on with
+                in_flight -= 1
+                self._take(*done)
 
-    def _finish(self, action: Action, future: Future[None]) -> None:
-        self._done.put((action, future))
+    def _start(self, pool: ThreadPoolExecutor, action: Start) -> None:
+        keys = [(action.node, action.host)]
+        if action.direction == "forward":
+            keys = self._run.ahead(keys[0], self._ahead.fits, MOST)
+        for node, host in keys:
+            self._run.begin(node, host, action.direction)
+        future = (pool.submit(self._ahead, keys) if len(keys) > 1
+                  else pool.submit(self._do[action.direction], action.node, action.host))
+        future.add_done_callback(lambda future: self._done.put((keys, action.direction, future)))
 
-    def _take(self, action: Action, future: Future[None]) -> None:
+    def _take(self, keys: Sequence[Key], direction: str, future: Future[None]) -> None:
         error = future.exception()
         if isinstance(error, Stopped):
-            self._run.abandon(action.node, action.host, action.direction)
+            for node, host in keys:
+                self._run.abandon(node, host, direction)
         elif error is not None:
             self._run.stopping.set()
             raise error
 
-    def _startable(self) -> list[Action]:
+    def _startable(self) -> list[Start]:
         """Operations to start now; those that are not needed are journaled as skipped until only real ones are left."""
         while True:
             if self._run.stopping.is_set():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ultraplan.engine.confine import concealed, told
@@ -15,7 +15,7 @@ from ultraplan.engine.recover import Ended, Recovery
 from ultraplan.engine.resolve import Resolved, missing, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped
 from ultraplan.engine.states import OpState
-from ultraplan.graph.model import Node
+from ultraplan.graph.model import Graph, Node
 from ultraplan.journal.base import JournalError
 from ultraplan.journal.events import (
     AnyEvent,
@@ -29,7 +29,7 @@ from ultraplan.journal.events import (
     Unchanged,
     Verified,
 )
-from ultraplan.language.expressions import ExpressionError, UnknownValue, truth
+from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue, truth
 from ultraplan.secrets import SecretError
 from ultraplan.shell import Program, Reply
 from ultraplan.steps.base import Change, ControllerStep, HostStep, State, StepFailed, WayBack
@@ -47,42 +47,57 @@ class Forward:
 
     def __call__(self, node_id: str, host: str) -> None:
         """Do what is left of the operation. Raises `Stopped` where it may not begin, `Fenced`, `JournalError`."""
-        _Operation(self._run, self._recovery, self._run.node(node_id), host).carry_out()
+        Operation(self._run, self._recovery, self._run.node(node_id), host).carry_out()
 
 
-class _Operation:
-    """One node on one host, while it is worked on."""
+class Operation:
+    """One node on one host, while it is worked on. ``together``: nodes that are sent to the host with it, whose results
+    it cannot use."""
 
-    def __init__(self, run: Run, recovery: Recovery, node: Node, host: str) -> None:
+    def __init__(self, run: Run, recovery: Recovery, node: Node, host: str, together: Collection[str] = ()) -> None:
         self.run, self.recovery, self.node = run, recovery, node
         self.host = run.fleet.host(host)
         self.key = (node.id, host)
         self.op = run.op(node.id, host)
         self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host}
-        self.names = run.scope.names(node, self.host)
-        self.effect_possible = run.last_intent(self.op, "forward") is not None
+        self._together = together
+        self.names = self.names_of(node)
+        self.effect_possible = run.may_have_happened(self.op)
         self.dead_man = DeadMan(run, recovery, node, host)
         self.fewest = -1
         """Retries left at least, whatever was spent."""
 
+    def names_of(self, node: Node) -> dict[str, Any]:
+        """What the expressions of ``node`` (the operation's, or an include that it stands in) see."""
+        names = self.run.scope.names(node, self.host)
+        if self._together:
+            names["steps"] = _Later(names["steps"], node.prefix, self.run.graph, self._together)
+        return names
+
     def carry_out(self) -> None:
+        """Do what is left of it. Every ending is in the journal afterwards. Raises `Stopped`, `Fenced`,
+        `JournalError`."""
         try:
             self._carry_out()
-        except (StepFailed, ExpressionError, SecretError) as error:
-            self._fail(str(error))
-        except UnknownValue as error:
-            self._fail(f"needs a value of {', '.join(sorted(error.steps))}, which did not run")
-        except Fenced:
-            raise
-        except TransportError as error:
-            self._fail(explained(error), unreachable=True)
-        except (Stopped, JournalError):
-            raise
-        except Exception as error:  # noqa: BLE001 - a step type of another package: its mistakes must not prevent undo
-            self._fail(mistake(self.node.step.type, error))
+        except Exception as error:  # noqa: BLE001 - what is not the operation's own is raised again
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Journal that ``error`` ended it; raises what is no failure of the operation."""
+        match error:
+            case Fenced() | Stopped() | JournalError():
+                raise error
+            case StepFailed() | ExpressionError() | SecretError():
+                self._fail(str(error))
+            case UnknownValue():
+                self._fail(f"needs a value of {', '.join(sorted(error.steps))}, which did not run")
+            case TransportError():
+                self._fail(explained(error), unreachable=True)
+            case _:  # a step type of another package: its mistakes must not prevent undo
+                self._fail(mistake(self.node.step.type, error))
 
     def _carry_out(self) -> None:
-        why_not = self.run.resolver.not_wanted(self.node, lambda one: self.run.scope.names(one, self.host))
+        why_not = self.run.resolver.not_wanted(self.node, self.names_of)
         if why_not is not None and not self.effect_possible:
             self.run.write(Skipped(**self.about, why=why_not))
             return
@@ -102,7 +117,7 @@ class _Operation:
             problem = problem or self._until(resolved, outputs)
             if problem is None:
                 self.run.write(Started(**self.about), Verified(**self.about, outputs=self._kept(outputs)))
-                self._remember(outputs)
+                self.remember(outputs)
                 return
             self._again_or_raise(resolved, problem, left)
 
@@ -145,7 +160,7 @@ class _Operation:
                 raise StepFailed(f"{step.name} knows what is left to do ({change.summary}) but not how")
             if state.lacks:
                 raise StepFailed(missing(state.lacks[0]))
-            self._hold_promise(state)
+            self.hold_promise(state)
             self.run.check_may_effect(self.key, "forward")
             attempt = self._announce(resolved, state, change, session)
             if resolved.step.confirm is not None:
@@ -154,21 +169,19 @@ class _Operation:
                 if self._took(attempt, verdict):
                     return
                 self._again_or_raise(resolved, verdict.problem or "", left)
-                state = self._look(session, resolved, step)
+                state = self.look(session, resolved, step)
                 continue
             ended = self._effect(session, resolved, change.forward, probe, attempt)
             if ended.reply is None and ended.problem is None and step.opaque:
                 self.run.write(InDoubt(**self.about, why="its receipt has no exit code"))
                 return
             state = (step.observe(resolved.params, ended.looked) if ended.looked is not None
-                     else self._look(session, resolved, step))
-            problem, outputs = self._judge(resolved, step, change.forward, state, ended)
+                     else self.look(session, resolved, step))
+            problem, outputs = self.judge(resolved, step, change.forward, state, ended)
             if problem is None:
                 self._verified(attempt, ended.reply, outputs, state)
                 return
-            self.run.write(Outcome(
-                **self.about, ok=False, attempt=attempt, exit=ended.reply.exit if ended.reply is not None else None,
-                error=self._safe(problem), left=self._facts(state), began=ended.began))
+            self.run.write(self.miss(attempt, problem, ended, state))
             fault("after-outcome", self.node.id)
             self._again_or_raise(resolved, problem, left)
 
@@ -192,19 +205,18 @@ class _Operation:
                 raise StepFailed(verdict.problem)
             return False
         if ended.problem is not None:
-            self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=ended.problem, began=ended.began))
+            self.run.write(self.miss(attempt, ended.problem, ended, None))
             return False
         if ended.reply is None and step.opaque:
             self.run.write(InDoubt(**self.about, why="it began, and left no exit code when it died"))
             return True
-        state = self._look(session, resolved, step)
+        state = self.look(session, resolved, step)
         program = Program("", foreign=step.opaque)
-        problem, outputs = self._judge(resolved, step, program, state, ended)
+        problem, outputs = self.judge(resolved, step, program, state, ended)
         if problem is None:
             self._verified(attempt, ended.reply, outputs, state)
             return True
-        self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=self._safe(problem),
-                               exit=ended.reply.exit if ended.reply is not None else None))
+        self.run.write(self.miss(attempt, problem, ended, None))
         if ended.reply is None:
             self.fewest = 0  # that it died says nothing of whether the step can succeed
         elif self._left(resolved) < 0:
@@ -213,8 +225,8 @@ class _Operation:
 
     def _judge_of(self, resolved: Resolved, step: HostStep[Any], program: Program) -> Judge:
         def judge(session: HostSession, ended: Ended) -> tuple[State, str | None, Mapping[str, Any]]:
-            state = self._look(session, resolved, step)
-            return state, *self._judge(resolved, step, program, state, ended)
+            state = self.look(session, resolved, step)
+            return state, *self.judge(resolved, step, program, state, ended)
 
         return judge
 
@@ -236,25 +248,32 @@ class _Operation:
 
     def _announce(self, resolved: Resolved, state: State, change: Change, session: HostSession | None) -> int:
         """PREPARED (once) and INTENT, durable together before the effect."""
-        attempt = self.run.next_attempt(self.op, "forward")
-        events: list[AnyEvent] = []
+        intent = self.intent(resolved, session)
+        events = [*self.preparation(resolved, state, change), intent]
+        fault("before-intent", self.node.id)
+        self.run.write(*events)
+        self.effect_possible = True
+        fault("after-intent", self.node.id)
+        return intent.attempt
+
+    def preparation(self, resolved: Resolved, state: State, change: Change) -> list[AnyEvent]:
+        """The events that make the way back durable; none where it is already."""
+        if self.run.state(self.key) is not OpState.STARTED:
+            return []
         prepared = self.run.way_back(self.key)
         if prepared is None:
             prepared = Prepared(
                 **self.about, way_back=str(resolved.way_back), summary=self._safe(change.summary),
                 reverse=self._reverse(resolved, change), before=self._facts(state),
                 after=None if change.after is None else self._concealed(change.after))
-        if self.run.state(self.key) is OpState.STARTED:
-            events += [Started(**self.about), prepared]
+        return [Started(**self.about), prepared]
+
+    def intent(self, resolved: Resolved, session: HostSession | None) -> Intent:
+        """The event after which the effect may happen."""
         boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
         confirm = None if resolved.step.confirm is None else float(resolved.step.confirm)
-        events.append(Intent(**self.about, attempt=attempt, epoch=self.run.lease.epoch, deadline=resolved.timeout,
-                             boot=boot, confirm=confirm))
-        fault("before-intent", self.node.id)
-        self.run.write(*events)
-        self.effect_possible = True
-        fault("after-intent", self.node.id)
-        return attempt
+        return Intent(**self.about, attempt=self.run.next_attempt(self.op, "forward"), epoch=self.run.lease.epoch,
+                      deadline=resolved.timeout, boot=boot, confirm=confirm)
 
     def _reverse(self, resolved: Resolved, change: Change) -> dict[str, Any] | None:
         kept = {"params": resolved.stored, "environment": dict(resolved.environment)}
@@ -262,7 +281,7 @@ class _Operation:
             return None
         if resolved.step.undo is not None:
             undo = undo_step(resolved.step, resolved.step.undo)
-            names = {**self.names, "vars": self.run.scope.names(self.node, self.host)["vars"]}
+            names = {**self.names, "vars": self.names_of(self.node)["vars"]}
             way = self.run.resolver.resolve(self.node, self.host, names, undo)
             return {**kept, "undo": {"params": way.stored, "environment": dict(way.environment)}}
         if resolved.on_controller is not None:
@@ -285,11 +304,11 @@ class _Operation:
         except Fenced:
             raise
         except TransportError as error:
-            return self.recovery.after_trouble(session, self.op, str(attempt), resolved, error)
+            return self.recovery.found(session, self.op, str(attempt), resolved, error)
         fault("after-effect", self.node.id)
         return Ended(reply, looked)
 
-    def _judge(self, resolved: Resolved, step: HostStep[Any], program: Program, state: State,
+    def judge(self, resolved: Resolved, step: HostStep[Any], program: Program, state: State,
                ended: Ended) -> tuple[str | None, Mapping[str, Any]]:
         """What is wrong after an attempt (None: nothing), and its outputs."""
         if ended.problem is not None:
@@ -302,27 +321,41 @@ class _Operation:
         problem = _effect_failed(program, ended.reply) or step.verify(resolved.params, state, ended.reply)
         return problem or self._until(resolved, outputs), outputs
 
-    def _look(self, session: HostSession, resolved: Resolved, step: HostStep[Any]) -> State:
+    def look(self, session: HostSession, resolved: Resolved, step: HostStep[Any]) -> State:
         reply, = session.look([step.probe(resolved.params)], resolved.account)
         return step.observe(resolved.params, reply)
 
     def _verified(self, attempt: int, reply: Reply | None, outputs: Mapping[str, Any], state: State) -> None:
         fault("before-verified", self.node.id)
-        left = self._facts(state)
-        self.run.write(
-            Outcome(**self.about, ok=True, attempt=attempt, exit=reply.exit if reply is not None else None),
-            Verified(**self.about, outputs=self._kept(outputs), left=left))
+        self.run.write(*self.verification(attempt, reply, outputs, state))
         fault("after-verified", self.node.id)
-        self._remember(outputs)
+        self.remember(outputs)
+
+    def verification(self, attempt: int, reply: Reply | None, outputs: Mapping[str, Any],
+                     state: State) -> list[AnyEvent]:
+        """The events of an attempt that did what it should."""
+        return [Outcome(**self.about, ok=True, attempt=attempt, exit=reply.exit if reply is not None else None),
+                Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state))]
+
+    def miss(self, attempt: int, problem: str, ended: Ended, state: State | None) -> Outcome:
+        """The event of an attempt that did not."""
+        return Outcome(
+            **self.about, ok=False, attempt=attempt, exit=ended.reply.exit if ended.reply is not None else None,
+            error=self._safe(problem), left=None if state is None else self._facts(state), began=ended.began)
 
     def _settled_already(self, resolved: Resolved, step: HostStep[Any], state: State) -> None:
+        outputs, events = self.at_rest(resolved, step, state)
+        self.run.write(*events)
+        self.remember(outputs)
+
+    def at_rest(self, resolved: Resolved, step: HostStep[Any],
+                state: State) -> tuple[Mapping[str, Any], list[AnyEvent]]:
+        """The outputs and the events of an operation with nothing left to do."""
         outputs = self._concealed(step.outputs(resolved.params, state, None))
         if self.effect_possible:  # an earlier attempt did it
-            self.run.write(Started(**self.about),
-                           Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state)))
-        else:
-            self.run.write(Started(**self.about), Unchanged(**self.about, outputs=self._kept(outputs)))
-        self._remember(outputs)
+            return outputs, [Started(**self.about),
+                             Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state))]
+        return outputs, [Started(**self.about), Unchanged(**self.about, outputs=self._kept(outputs))]
 
     # -- steps on the controller --------------------------------------------------------------------------------
 
@@ -389,7 +422,7 @@ class _Operation:
 
     # -- endings ------------------------------------------------------------------------------------------------
 
-    def _hold_promise(self, state: State) -> None:
+    def hold_promise(self, state: State) -> None:
         promised = self.run.promises.get(self.key)
         if promised is not None and not self.effect_possible and fingerprint(state.facts) != promised:
             raise StepFailed(f"the host is no longer as the plan saw it; now: {told(state.facts)}")
@@ -407,7 +440,7 @@ class _Operation:
     def _kept(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         return {} if self.node.step.no_log else dict(outputs)
 
-    def _remember(self, outputs: Mapping[str, Any]) -> None:
+    def remember(self, outputs: Mapping[str, Any]) -> None:
         """With ``no_log`` outputs are not in the journal, but this process may still use them."""
         if self.node.step.no_log:
             known = self.run.scope.results[self.key]
@@ -423,3 +456,23 @@ def _effect_failed(program: Program, reply: Reply) -> str | None:
         return None
     words = reply.error_text.strip() or reply.text.strip()
     return f"exit {reply.exit}: {words[-500:]}" if words else f"exit {reply.exit}"
+
+
+class _Later(Mapping[str, Any]):
+    """``steps`` as they are known now: what is sent together has no results yet."""
+
+    def __init__(self, steps: Mapping[str, Any], prefix: str, graph: Graph, together: Collection[str]) -> None:
+        self._steps, self._prefix, self._graph = steps, prefix, graph
+        self._together = frozenset(together)
+
+    def __getitem__(self, name: str) -> Any:
+        full = self._prefix + name
+        if full in self._together or not self._together.isdisjoint(self._graph.aliases.get(full, ())):
+            return Unknown(name)
+        return self._steps[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._steps)
+
+    def __len__(self) -> int:
+        return len(self._steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ultraplan.engine.shape import Key, Shape, ShapeNode
@@ -48,10 +48,27 @@ class Frontier:
     def _holds(self, need: ShapeNode, host: str, over: Callable[[Key], bool]) -> bool:
         return not over((need.id, host)) if host in need.hosts else self._left[need.id] > 0
 
-    def offer(self, key: Key) -> None:
-        """Open an operation that has not begun, if nothing holds it back."""
-        if self._host_waits.get(key) == 0 and self._node_waits[key[0]] == 0:
+    def offer(self, key: Key) -> bool:
+        """Open an operation, if nothing holds it back; whether nothing did."""
+        free = self._host_waits.get(key) == 0 and self._node_waits[key[0]] == 0
+        if free:
             self.open[key] = None
+        return free
+
+    def waits_only_for(self, chain: Sequence[Key], key: Key) -> bool:
+        """Whether ``key`` may start once ``chain``, operations of its host, is settled, and no sooner."""
+        waits = self._host_waits.get(key)
+        if waits is None:
+            return False
+        barriers = alone = 0
+        for node, _ in chain:
+            if node not in self.shape.needs[key[0]]:
+                continue
+            if not self.shape.barrier(node, key[0]):
+                alone += 1
+            elif self._left[node] == 1:  # this very host's; a barrier that others hold is held longer
+                barriers += 1
+        return waits == alone and self._node_waits[key[0]] == barriers
 
     def settle(self, key: Key, startable: Callable[[Key], bool]) -> None:
         """Nothing more happens for an operation: what waited for it may start."""

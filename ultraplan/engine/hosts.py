@@ -6,7 +6,7 @@ import heapq
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,9 +14,17 @@ from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
 from ultraplan.shell import Account, Program, Reply, Upload, join, library, quote
-from ultraplan.transport.base import Connection, ConnectionLost, DeadlineExceeded, Shell, TransportError, Unreachable
+from ultraplan.transport.base import (
+    Ahead,
+    Connection,
+    ConnectionLost,
+    DeadlineExceeded,
+    Shell,
+    TransportError,
+    Unreachable,
+)
 
-FENCED, CLAIMED, UNCLAIMABLE, ARMED = 98, 97, 96, 95
+FENCED, CLAIMED, UNCLAIMABLE, ARMED, OTHERWISE = 98, 97, 96, 95, 94
 """Exit codes of the receipt functions (shell/lib/10-receipts.sh)."""
 
 LANES = 4
@@ -87,6 +95,24 @@ class _Lanes:
                 self._changed.notify()
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """One of several effects that are sent together. ``program`` None: nothing is to be done, only ``seen`` to hold.
+    ``then``: the look after it. ``seen``: a look and what it printed, which it still has to print right before."""
+
+    op: str
+    attempt: str
+    program: Program | None
+    environment: Mapping[str, str]
+    deadline: float
+    then: Program
+    seen: tuple[Program, str] | None = None
+
+
+class NotBegun(TransportError):
+    """The effect did not begin, and will not: what it rests on has changed, or it was called off."""
+
+
 class HostSession:
     """Talks to one host, from several threads: what runs side by side gets shells of its own, `LANES` at most.
 
@@ -119,16 +145,26 @@ class HostSession:
                 self.look([], account)
             return self._facts[account]
 
-    def look(self, programs: Sequence[Program], account: Account | None = None) -> list[Reply]:
-        """Run read-only programs in one trip (the facts come along the first time)."""
+    def look(self, programs: Sequence[Program], account: Account | None = None,
+             here: RunHere | None = None) -> list[Reply]:
+        """Run read-only programs in one trip (the facts come along the first time). ``here``: the run's folders are
+        made on the way, for effects that follow. Raises `TransportError`; `Fenced`."""
         texts = [self._final(program) for program in programs]
         with self._lock:
+            first = []
             if account not in self._facts:
+                first.append("up_facts")
+            elif here is not None and account not in self._places:
+                first.append(self._opening(here, account))
+            if first:
                 with self._shell(account) as shell:
-                    replies = shell.run_many(["up_facts", *texts], timeout=LOOK_TIMEOUT)
-                lines = (line.partition("=") for line in neutral(replies[0].text).splitlines())
-                self._facts[account] = {name: value for name, _, value in lines}
-                return replies[1:]
+                    known, *replies = shell.run_many([*first, *texts], timeout=LOOK_TIMEOUT)
+                if account not in self._facts:
+                    lines = (line.partition("=") for line in neutral(known.text).splitlines())
+                    self._facts[account] = {name: value for name, _, value in lines}
+                elif here is not None:
+                    self._places[account] = self._opened(here, account, known)
+                return replies
         if not texts:
             return []
         with self._shell(account) as shell:
@@ -161,19 +197,45 @@ class HostSession:
         """
         place = self._place(here, account)
         self._upload(program.uploads, place, account)
-        receipt = _name(op, attempt)
-        call = f'{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\n'
-        if program.foreign:
-            text = quote(self._final(program, environment))
-            call += f"export UP_PRE UP_TMP\nup_foreign {receipt} {here.epoch} {text}"
-        else:
-            call += f"up_effect {receipt} {here.epoch} {quote(self._final(program))}"
+        call = self._call(here, place, op, attempt, program, environment or {})
         texts = [call] if then is None else [call, self._final(then)]
         with self._shell(account) as shell:
             replies = shell.run_many(texts, timeout=deadline)
         if replies[0].exit in (FENCED, CLAIMED, UNCLAIMABLE):
             self._refused_unless_its_own(here, op, attempt, account, replies[0])
         return replies[0], replies[1] if then is not None else None
+
+    def efforts(self, here: RunHere, efforts: Sequence[Effort], account: Account | None,
+                idle: Callable[[], None]) -> Iterator[tuple[Reply, Reply | None]]:
+        """Send all in one trip; each is claimed, done and looked at as by `effect`, and the shell stops at the first
+        that fails, which is the last one given (without a look). ``idle`` is called now and then.
+
+        Raises as `effect`, about the first that was not given; and `NotBegun`.
+        """
+        place = self._place(here, account)
+        programs: list[Ahead] = []
+        for effort in efforts:
+            if effort.program is not None:
+                self._upload(effort.program.uploads, place, account)
+            programs.append(Ahead(self._text(here, place, effort), timeout=effort.deadline))
+            if effort.program is not None:
+                programs.append(Ahead(self._final(effort.then), stops=False, timeout=LOOK_TIMEOUT))
+        last: Reply | None = None
+        todo = iter(efforts)
+        with self._shell(account) as shell:
+            replies = shell.stream(programs, idle)
+            for reply in replies:
+                effort = next(todo)
+                if reply.exit in (FENCED, CLAIMED, UNCLAIMABLE, OTHERWISE):
+                    last = reply
+                    continue
+                looked = next(replies) if reply.exit == 0 and effort.program is not None else None
+                yield reply, looked
+        if last is None:
+            return
+        if effort.program is None or self._not_its_own(here, effort.op, effort.attempt, account, last):
+            raise NotBegun(self.name, neutral(last.error_text).strip() or "it was called off")
+        yield last, None
 
     def receipt(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> Receipt:
         """What the host knows of ``op.attempt``."""
@@ -216,6 +278,13 @@ class HostSession:
             self._refused(reply)
         words = reply.text.split()
         return words[1] if words[:1] == ["never"] and len(words) > 1 else "fired"
+
+    def call_off(self, here: RunHere, names: Sequence[tuple[str, str]], account: Account | None = None) -> None:
+        """Claim what was sent ahead and has not begun, over a second channel, so that it never will: operations, each
+        with its attempt."""
+        place = self._place(here, account)
+        lines = [f"up_claim {_name(op, attempt)} {here.epoch} never" for op, attempt in names]
+        self.connection.side("\n".join([place.prefix, *lines, ":"]), account, timeout=LOOK_TIMEOUT)
 
     def give_up(self, trouble: TransportError) -> None:
         """The host is away: whatever is asked of it in the next `patience` seconds fails at once, and after that it is
@@ -288,16 +357,22 @@ class HostSession:
         """The run's place on the host, made and fenced when first asked for."""
         with self._lock:
             if account not in self._places:
-                root = self._root(account)
-                key = host_key(self.name)
+                opening = self._opening(here, account)
                 with self._shell(account) as shell:
-                    opened = shell.run(f"up_open {join([root, here.run, str(here.epoch), key])}", timeout=LOOK_TIMEOUT)
-                if opened.exit != 0:
-                    self._refused(opened)
-                folder = f"{root}/runs/{here.run}"
-                prefix = f"UP={quote(root)} UP_HOST={key} UP_RUN={quote(folder)} UP_TMP={quote(folder + '/tmp')}\n"
-                self._places[account] = _Place(folder, prefix)
+                    opened = shell.run(opening, timeout=LOOK_TIMEOUT)
+                self._places[account] = self._opened(here, account, opened)
             return self._places[account]
+
+    def _opening(self, here: RunHere, account: Account | None) -> str:
+        return f"up_open {join([self._root(account), here.run, str(here.epoch), host_key(self.name)])}"
+
+    def _opened(self, here: RunHere, account: Account | None, reply: Reply) -> _Place:
+        if reply.exit != 0:
+            self._refused(reply)
+        root = self._root(account)
+        folder = f"{root}/runs/{here.run}"
+        return _Place(folder, f"UP={quote(root)} UP_HOST={host_key(self.name)} UP_RUN={quote(folder)} "
+                              f"UP_TMP={quote(folder + '/tmp')}\n")
 
     def _root(self, account: Account | None) -> str:
         """The account's state directory on the host."""
@@ -317,15 +392,41 @@ class HostSession:
         exports = "".join(f"export {name}={quote(value)}\n" for name, value in (environment or {}).items())
         return self.secrets.reveal_in_shell(exports + program.text)
 
+    def _text(self, here: RunHere, place: _Place, effort: Effort) -> str:
+        still = ""
+        if effort.seen is not None:
+            probe, printed = effort.seen
+            still = f"up_still {quote(printed)} {quote(self._final(probe))} || exit {OTHERWISE}\n"
+        if effort.program is None:
+            return still
+        return still + self._call(here, place, effort.op, effort.attempt, effort.program, effort.environment)
+
+    def _call(self, here: RunHere, place: _Place, op: str, attempt: str, program: Program,
+              environment: Mapping[str, str]) -> str:
+        """The text that claims an effect's receipt and runs it."""
+        receipt = _name(op, attempt)
+        call = f'{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\n'
+        if program.foreign:
+            text = quote(self._final(program, environment))
+            return f"{call}export UP_PRE UP_TMP\nup_foreign {receipt} {here.epoch} {text}"
+        return f"{call}up_effect {receipt} {here.epoch} {quote(self._final(program))}"
+
     def _refused_unless_its_own(self, here: RunHere, op: str, attempt: str, account: Account | None,
                                 reply: Reply) -> None:
-        """A program may exit with our codes too: then its receipt says so."""
+        if self._not_its_own(here, op, attempt, account, reply):
+            raise ConnectionLost(self.name, "the operation was claimed before")
+
+    def _not_its_own(self, here: RunHere, op: str, attempt: str, account: Account | None, reply: Reply) -> bool:
+        """Whether an exit code that we use ourselves is not the program's own, which its receipt would say. Raises
+        `Fenced`, `Unusable`; and `ConnectionLost` for an effect that somebody claimed who does not run it."""
         receipt = self.receipt(here, op, attempt, account)
         if receipt.exit == reply.exit:
-            return
-        if reply.exit == CLAIMED:
+            return False
+        if reply.exit in (FENCED, UNCLAIMABLE):
+            self._refused(reply)
+        if receipt.state not in ("never", "absent"):
             raise ConnectionLost(self.name, "the operation was claimed before")
-        self._refused(reply)
+        return True
 
     def _refused(self, reply: Reply) -> None:
         why = neutral(reply.error_text).strip() or f"exit {reply.exit}"

@@ -31,7 +31,7 @@ class Ended:
     began: bool = True
 
 
-_NEVER = Ended(None, None, "the connection was lost before it began", began=False)
+NEVER = Ended(None, None, "the connection was lost before it began", began=False)
 
 
 class Recovery:
@@ -40,9 +40,10 @@ class Recovery:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def after_trouble(self, session: HostSession, op: str, attempt: str, resolved: Resolved,
-                      trouble: TransportError) -> Ended:
-        """How an effect ended whose answer was lost. Raises `TransportError` where the host stays away."""
+    def found(self, session: HostSession, op: str, attempt: str, resolved: Resolved,
+              trouble: TransportError | None) -> Ended:
+        """How a forward effect ended whose answer did not come, because of ``trouble`` (None: with that of one before
+        it). Raises `TransportError` where the host stays away."""
         if isinstance(trouble, DeadlineExceeded):
             self._end(session, op, attempt, resolved.account)
             return Ended(None, None, f"did not end within {resolved.timeout:g} s and was ended")
@@ -59,13 +60,13 @@ class Recovery:
         reboot its absence proves nothing, because what a host had not written to its disk is gone.
         """
         if receipt.state == "never":
-            return _NEVER
+            return NEVER
         if receipt.state != "absent":
             return Ended(receipt.reply, None)
         if boot and session.facts(account).get("boot") != boot:
             return Ended(None, None)
         if session.forbid(self._run.here, op, attempt, account):
-            return _NEVER
+            return NEVER
         return Ended(self.receipt(session, op, attempt, account, 0.0).reply, None)
 
     def receipt(self, session: HostSession, op: str, attempt: str, account: Account | None, timeout: float, *,

@@ -154,6 +154,10 @@ class Resolver:
                 done[name] = render(value, names)
         return done
 
+    def way_back(self, step: Step) -> WayBack | str:
+        """How ``step`` is undone, as far as the plan's text says it."""
+        return self._way_back(self._registry[step.type], step)
+
     @staticmethod
     def _way_back(kind: StepType[Any], step: Step) -> WayBack | str:
         if step.irreversible is not None:

@@ -176,6 +176,17 @@ class Run:
         with self.lock:
             return op in self._may_have_begun
 
+    def may_have_happened(self, op: str) -> bool:
+        """Whether a forward effect may have begun: it was intended, and not every attempt is known never to have."""
+        with self.lock:
+            ended = self._outcomes.get((op, "forward")) is not None
+            return op + "forward" in self._intents and (not ended or op in self._may_have_begun)
+
+    def ahead(self, key: Key, fits: Callable[[str], bool], most: int) -> list[Key]:
+        """``key`` and what may be sent to its host together with it (see `Conductor.ahead`)."""
+        with self.lock:
+            return self.conductor.ahead(key, fits, most)
+
     def spent(self, op: str) -> int:
         """Forward attempts that failed since the operation was begun, or given up and begun anew: tries used up."""
         with self.lock:
@@ -215,6 +226,11 @@ class Run:
         with self.lock:
             if direction == "forward" and not self.conductor.may_effect(key):
                 raise Stopped
+
+    def may_go_on(self, key: Key) -> bool:
+        """Whether what was sent ahead may still begin: the run is not being stopped, nor about to go back."""
+        with self.lock:
+            return not self.stopping.is_set() and self.conductor.may_effect(key)
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises `Stopped` as soon as the run is being stopped."""

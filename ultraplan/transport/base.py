@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -50,6 +51,16 @@ class TransferFailed(TransportError):
     """The host answered, but a file could not be written or read (no such path, no room, not permitted)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """One of several programs that are sent before the first of them answered. ``stops``: where it fails, the shell
+    runs none of those after it. ``timeout``: seconds from the answer before it."""
+
+    text: str
+    stops: bool = True
+    timeout: float | None = None
+
+
 class Shell(Protocol):
     """One framed shell on a host, for one account. Not for use by two threads at once."""
 
@@ -64,6 +75,11 @@ class Shell(Protocol):
                  stop_on_error: bool = False) -> list[Reply]:
         """Send all, then collect: one round trip for any number. With ``stop_on_error`` the shell itself
         skips what follows the first non-zero exit, and the list ends there."""
+
+    def stream(self, programs: Sequence[Ahead], idle: Callable[[], None]) -> Iterator[Reply]:
+        """Send all in one go and give each answer as it comes, up to that of the first that failed and stops the rest.
+        ``idle`` is called a few times a second meanwhile. Raises as `run`. Whoever does not take all answers in loses
+        the shell: what it had not begun may still run."""
 
 
 class Connection(Protocol):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ultraplan.shell import Reply
 from ultraplan.transport import framing
-from ultraplan.transport.base import ConnectionLost, DeadlineExceeded, TransportError, Unreachable
+from ultraplan.transport.base import Ahead, ConnectionLost, DeadlineExceeded, TransportError, Unreachable
 from ultraplan.transport.framing import FrameError, Parser, Part
 from ultraplan.transport.wire import Turn, Wire
 
 START_TIMEOUT = 30.0
+IDLE = 0.25
+"""Seconds after which somebody who waits for a stream of answers may do something else."""
 _NOTHING = memoryview(b"")
 _DRAIN_TURNS = 64  # something in the background may print for ever
 
@@ -48,21 +50,20 @@ class FramedShell:
         character in a text, before anything is sent."""
         if not texts:
             return []
-        data = framing.frames(texts, self._number + 1, stop_on_error=stop_on_error)
-        wire = self._ready()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        first, self._number = self._number + 1, self._number + len(texts)
-        try:
-            return self._collect(wire, memoryview(data), first, len(texts), deadline, stop_on_error)
-        except TimeoutError:
-            raise DeadlineExceeded(self.host, f"no answer within {timeout:g} s; {self._end_group()}",
-                                   "raise the step's timeout if it may take longer") from None
-        except FrameError as error:
-            self.close()
-            raise ConnectionLost(self.host, f"the shell's answer cannot be read: {error}") from None
-        except BaseException:  # an interrupt too: the answer to come must not be taken for another's
-            self.close()
-            raise
+        until = None if timeout is None else time.monotonic() + timeout
+        stops = [True] * len(texts) if stop_on_error else None
+        return list(self._answers(texts, stops, lambda _: until, timeout, None))
+
+    def stream(self, programs: Sequence[Ahead], idle: Callable[[], None]) -> Iterator[Reply]:
+        """See `Shell.stream`."""
+        if not programs:
+            return iter(())
+
+        def until(number: int) -> float | None:
+            limit = programs[number].timeout
+            return None if limit is None else time.monotonic() + limit
+
+        return self._answers([one.text for one in programs], [one.stops for one in programs], until, None, idle)
 
     def close(self) -> None:
         """Let go of the shell; it ends when its present program does."""
@@ -71,6 +72,26 @@ class FramedShell:
             wire.close()
 
     # -- below: how
+
+    def _answers(self, texts: Sequence[str], stops: Sequence[bool] | None, until: Callable[[int], float | None],
+                 timeout: float | None, idle: Callable[[], None] | None) -> Iterator[Reply]:
+        """Send all, give the answers as they come. ``until``: when the program with this index has to have answered,
+        asked when the one before it did."""
+        data = framing.frames(texts, self._number + 1, stops)
+        wire = self._ready()
+        first, self._number = self._number + 1, self._number + len(texts)
+        try:
+            yield from self._collect(wire, memoryview(data), first, len(texts), until, stops, idle)
+        except TimeoutError:
+            within = "in time" if timeout is None else f"within {timeout:g} s"
+            raise DeadlineExceeded(self.host, f"no answer {within}; {self._end_group()}",
+                                   "raise the step's timeout if it may take longer") from None
+        except FrameError as error:
+            self.close()
+            raise ConnectionLost(self.host, f"the shell's answer cannot be read: {error}") from None
+        except BaseException:  # an interrupt too: the answer to come must not be taken for another's
+            self.close()
+            raise
 
     def _ready(self) -> Wire:
         """A live shell between two programs. Output that something in the background left is dropped."""
@@ -92,8 +113,8 @@ class FramedShell:
         self._out, self._err = Parser(nonce), Parser(nonce)
         self._wire = wire = self._start()
         try:
-            greeting = self._collect(wire, memoryview(framing.opening(nonce)), 0, 1,
-                                     time.monotonic() + START_TIMEOUT, stop_on_error=False)
+            until = time.monotonic() + START_TIMEOUT
+            greeting, = self._collect(wire, memoryview(framing.opening(nonce)), 0, 1, lambda _: until, None, None)
         except TimeoutError:
             self.close()
             raise Unreachable(self.host, f"no shell within {START_TIMEOUT:g} s") from None
@@ -105,31 +126,38 @@ class FramedShell:
         except BaseException:
             self.close()
             raise
-        self.pid = greeting[0].exit
+        self.pid = greeting.exit
         return wire
 
-    def _collect(self, wire: Wire, data: memoryview, first: int, count: int, deadline: float | None,
-                 stop_on_error: bool) -> list[Reply]:
+    def _collect(self, wire: Wire, data: memoryview, first: int, count: int, until: Callable[[int], float | None],
+                 stops: Sequence[bool] | None, idle: Callable[[], None] | None) -> Iterator[Reply]:
         """Send ``data`` while answers come; raises TimeoutError at the deadline."""
         out: list[Part] = []
         err: list[Part] = []
-        replies: list[Reply] = []
-        while len(replies) < count or data:
+        got, deadline = 0, until(0)
+        looked = time.monotonic()
+        while got < count or data:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
-            turn = wire.turn(data, left)
+            turn = wire.turn(data, left if idle is None else min(IDLE, left if left is not None else IDLE))
             data = data[turn.sent :]
             self._take(turn, out, err)
             while out and err:
-                replies.append(_reply(out.pop(0), err.pop(0), first + len(replies)))
-                if stop_on_error and replies[-1].exit != 0:
-                    count = len(replies)
-            if turn.ended and len(replies) < count:
+                reply = _reply(out.pop(0), err.pop(0), first + got)
+                got += 1
+                if stops is not None and stops[got - 1] and reply.exit != 0:
+                    count = got
+                elif got < count:
+                    deadline = until(got)
+                yield reply
+            if idle is not None and got < count and time.monotonic() - looked >= IDLE:
+                idle()
+                looked = time.monotonic()
+            if turn.ended and got < count:
                 raise ConnectionLost(self.host, "the connection broke while a program was out")
             if turn.ended:
                 break
-        return replies
 
     def _take(self, turn: Turn, out: list[Part], err: list[Part]) -> None:
         if turn.stdout:

@@ -12,7 +12,7 @@ on stdout and on stderr. What came before the mark is the program's output, byte
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ultraplan.shell import library, quote
@@ -33,21 +33,23 @@ def opening(nonce: str) -> bytes:
     return f"{library()}\n_up_nonce={nonce}\nframe_end 0 $$\n".encode()
 
 
-def frames(texts: Iterable[str], first: int, *, stop_on_error: bool = False) -> bytes:
+def frames(texts: Sequence[str], first: int, stops: Sequence[bool] | None = None) -> bytes:
     """The lines that run ``texts``, numbered from ``first``. Raises ValueError for a NUL character.
 
-    With ``stop_on_error`` the shell skips, and does not answer, all that follow the first non-zero exit.
-    Surrogates (Python's undecodable bytes) are sent as the bytes that they stand for.
+    With ``stops`` the shell skips, and does not answer, all that follow the first non-zero exit of a program for which
+    it is true. Surrogates (Python's undecodable bytes) are sent as the bytes that they stand for.
     """
-    lines = ["_up_status=0\n"] if stop_on_error else []
-    for number, text in enumerate(texts, first):
+    lines = [] if stops is None else ["_up_status=0\n"]
+    for index, text in enumerate(texts):
+        number = first + index
         # The blank: no shell takes a program that begins with a dash for an option of eval.
         run = f"(unset _up_nonce;eval {quote(' ' + text)}) </dev/null"
-        if stop_on_error:
-            end = f'_up_status=$?;frame_end {number} "$_up_status"'
-            lines.append(f'[ "$_up_status" != 0 ]||{{ {run};{end};}}\n')
-        else:
+        if stops is None:
             lines.append(f"{run};frame_end {number} $?\n")
+        elif stops[index]:
+            lines.append(f'[ "$_up_status" != 0 ]||{{ {run};_up_status=$?;frame_end {number} "$_up_status";}}\n')
+        else:
+            lines.append(f'[ "$_up_status" != 0 ]||{{ {run};frame_end {number} $?;}}\n')
     return "".join(lines).encode("utf-8", "surrogateescape")
 
 

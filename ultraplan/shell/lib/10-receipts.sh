@@ -33,10 +33,11 @@ up_facts() {
       case $up_k in ID) up_os=$up_v ;; VERSION_ID) up_osv=$up_v ;; esac
     done </etc/os-release
   fi
-  up_uid=$(id -u)
+  up_ids
   case $up_uid in 0) up_dir=/var/lib/ultraplan ;; *) up_dir=${XDG_STATE_HOME:-${HOME:-/tmp}/.local/state}/ultraplan ;; esac
-  printf '%s\n' "hostname=$(uname -n)" "kernel=$(uname -s) $(uname -r)" "arch=$(uname -m)" "os=$up_os" \
-    "os_version=$up_osv" "user=$(id -un)" "uid=$up_uid" "home=${HOME:-}" "shell=${SHELL:-}" "boot=$up_boot" "state=$up_dir"
+  set -f; set -- $(uname -snrm); set +f
+  printf '%s\n' "hostname=${2:-}" "kernel=${1:-} ${3:-}" "arch=${4:-}" "os=$up_os" \
+    "os_version=$up_osv" "user=$up_user" "uid=$up_uid" "home=${HOME:-}" "shell=${SHELL:-}" "boot=$up_boot" "state=$up_dir"
 }
 
 # up_open DIR RUN EPOCH HOST: makes the run's folders and raises the host's epoch. Exit 98: a higher epoch was here; 95:
@@ -65,13 +66,22 @@ up_claim() {
     return 98
   fi
   up_me; up_boot
-  ( umask 077
-    set -C
-    { printf '%s\n' "${3:-claim $2 $up_pid $up_born $up_boot}" || { rm -f -- "$1"; exit 1; }; } >"$1"
-  ) 2>/dev/null && return 0
+  umask 077
+  set -C
+  { { printf '%s\n' "${3:-claim $2 $up_pid $up_born $up_boot}" || { rm -f -- "$1"; false; }; } >"$1"; } 2>/dev/null
+  up_rc=$?
+  set +C
+  [ $up_rc != 0 ] || return 0
   [ ! -e "$1" ] || return 97
   echo "cannot write the receipt $1 (is the disk full or read-only?)" >&2
   return 96
+}
+
+# up_still SEEN PROGRAM: whether PROGRAM, a look, prints what it printed before (but for newlines at the end).
+up_still() {
+  [ "$(eval " $2")" = "$1" ] && return
+  echo "changed by an earlier step" >&2
+  return 1
 }
 
 # up_effect RECEIPT EPOCH PROGRAM: runs PROGRAM once in this shell's child; its exit code goes into the receipt.

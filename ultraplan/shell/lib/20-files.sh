@@ -86,13 +86,14 @@ up_look_missing() {
   done
   printf 'mode=absent\n'
   [ -d "${1%/*}/" ] || printf 'orphan=1\n'
-  printf '%s\n' "uid=$(id -u)" "owner=$(id -un 2>/dev/null)"
+  up_ids
+  printf '%s\n' "uid=$up_uid" "owner=$up_user"
   if [ -g "${1%/*}/" ]; then
     up_stat "${1%/*}/." | while IFS= read -r up_line; do
       case $up_line in gid=* | group=*) printf '%s\n' "$up_line" ;; esac
     done
   else
-    printf '%s\n' "gid=$(id -g)" "group=$(id -gn 2>/dev/null)"
+    printf '%s\n' "gid=$up_gid" "group=$up_group"
   fi
   printf '\n'
 }
@@ -225,12 +226,19 @@ up_put() {
   set -C
   up_content >"$up_tmp" || { rm -f -- "$up_tmp"; up_fail "cannot write beside $1"; }
   set +C
-  if { [ -z "$3" ] || chown -- "$3" "$up_tmp"; } && chmod -- "$2" "$up_tmp"; then
+  if up_own "$up_tmp" "$3" || chown -- "$3" "$up_tmp" && chmod -- "$2" "$up_tmp"; then
     up_sync "$up_tmp" "${UP_PRE%/*}"
     ! up_rename "$up_tmp" "$1" || return 0
   fi
   rm -f -- "$up_tmp"
   exit 1
+}
+
+# up_own FILE OWNER: whether FILE, which this account has just made, belongs to OWNER (as numbers, or empty) from the start.
+up_own() {
+  [ -n "$2" ] || return 0
+  up_ids
+  [ "$2" = "$up_uid:$up_gid" ] && [ -O "$1" ] && [ -G "$1" ]
 }
 
 # up_set PATH MODE OWNER: mode and owner of what is there; each may be empty. The reverse knows what they were.
