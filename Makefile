@@ -97,7 +97,8 @@ $(PEERS)/.ready: requirements/peers.txt
 
 # program:Debian package, for what the tests start on this machine
 TOOLS := sshd:openssh-server ssh:openssh-client ip:iproute2 busybox:busybox-static sudo:sudo systemctl:systemd \
-         dash:dash unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables age:age
+         dash:dash csh:tcsh fish:fish unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables age:age \
+         ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw
 
 system:
 	@missing=; \

@@ -22,7 +22,27 @@ def open_store(url: str, connect: Callable[[str], Connection]) -> Store:
         from ultraplan.backup.stores.local import LocalStore
 
         return LocalStore(path)
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "ssh" and parts.netloc and parts.path.strip("/") and not parts.query:
+        from ultraplan.backup.stores.ssh import SshStore
+
+        return SshStore(connect(parts.netloc), urllib.parse.unquote(parts.path))
+    if parts.scheme == "s3" and parts.netloc:
+        return _s3(url, parts)
     raise BackupError(f"{url!r} is no place for backups", f"a store is {HELP}")
+
+
+def _s3(url: str, parts: urllib.parse.SplitResult) -> Store:
+    from ultraplan.backup.stores.s3 import Bucket, S3Store
+
+    options = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+    unknown = options.keys() - {"endpoint_url", "region", "lock_days"}
+    days = options.get("lock_days", "0")
+    if unknown or not days.isdecimal():
+        raise BackupError(f"{url!r}: {min(unknown, default='lock_days')} cannot be so",
+                          "known are endpoint_url, region and lock_days (a whole number)")
+    return S3Store(Bucket(name=parts.netloc, prefix=urllib.parse.unquote(parts.path), region=options.get("region"),
+                          endpoint_url=options.get("endpoint_url"), lock=int(days) * 86400.0 if int(days) else None))
 
 
 def local_path(url: str) -> Path | None:
