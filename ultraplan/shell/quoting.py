@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ultraplan.secrets import CLOSE, OPEN
 
@@ -34,6 +34,17 @@ def quote(value: str) -> str:
 def join(words: Iterable[str]) -> str:
     """``words`` quoted and separated by spaces."""
     return " ".join(map(quote, words))
+
+
+def portable(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of ``sh -c TEXT NAME ARGUMENT…`` after ``sh``, such that any login shell that gets them quoted starts
+    the same program: csh ends a quoted word at a newline and expands ``!`` in it, fish takes two backslashes for one.
+    Other words are given back as they are."""
+    if len(words) < 3 or words[0] != "-c":
+        return tuple(words)
+    text = f"set -- {join(words[3:])}\n{words[1]}" if words[3:] else words[1]
+    octal = "".join(f"\\0{byte:03o}" for byte in text.encode("utf-8", "surrogateescape"))
+    return "-c", 'eval "$(printf %b "$1")"', words[2], octal
 
 
 def plain(raw: bytes) -> str:

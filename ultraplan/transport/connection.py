@@ -98,14 +98,15 @@ class WiredConnection(ABC):
                  progress: Progress | None = None) -> None:
         """See `Connection.download`."""
         path, account = transfer.safe(path), self._other(account)
-        words = ("-c", transfer.SEND, "sh", path)
+        mark = transfer.new_mark()
+        words = ("-c", transfer.SEND, "sh", path, mark)
         wire = self._carrier(account, words)
         try:
-            size, first = transfer.announced(self.host, wire)
+            size, first = transfer.announced(self.host, wire, mark)
             if size > transfer.LARGE and self._large_apart():
                 wire.close()
                 wire = self._carrier(account, words, large=True)
-                size, first = transfer.announced(self.host, wire)
+                size, first = transfer.announced(self.host, wire, mark)
             transfer.receive(self.host, wire, size, first, sink, progress)
         except TransferFailed as error:
             raise TransferFailed(self.host, f"{path}: {error}") from None

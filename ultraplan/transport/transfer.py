@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ STALL_TIMEOUT = 120.0
 """A transfer that moves no byte for so many seconds is given up."""
 
 # $1: the path; $2: the scratch name beside it; $3: the size in bytes, or - where only the sender will know.
+# (`SEND`: $1 the path, $2 the mark that its announcement begins with.)
 # The scratch file is created exclusively. Its size tells a sender that is done from one that died: both are
 # end of file.
 _SIZE = """\
@@ -57,7 +59,7 @@ SEND = (
 [ -e "$1" ] || { echo "no such file" >&2; exit 1; }
 [ -f "$1" ] || { echo "not a regular file" >&2; exit 1; }
 exec <"$1" || exit 1
-size "$1"
+echo "$2 $(size "$1")"
 exec cat
 """
 )
@@ -117,16 +119,22 @@ def send(host: str, wire: Wire, source: BinaryIO, size: int | None,
     return sent, out
 
 
-def announced(host: str, wire: Wire) -> tuple[int, bytes]:
-    """The size that `SEND` announces, and what came behind it already. Raises `TransferFailed`, `ConnectionLost`."""
+def new_mark() -> str:
+    """A word that nobody can guess, for `SEND` to announce itself with."""
+    return secrets.token_hex(8)
+
+
+def announced(host: str, wire: Wire, mark: str) -> tuple[int, bytes]:
+    """The size that `SEND` announces with ``mark``, and what came behind it already. Raises `TransferFailed`,
+    `ConnectionLost`."""
     wire.end_input()
+    line = re.compile(rb"%s (\d+)\n" % mark.encode())
     head, err = b"", b""
     while True:
         turn = wire.turn(memoryview(b""), STALL_TIMEOUT)
         head, err = head + turn.stdout, (err + turn.stderr)[-4096:]
-        size, found, rest = head.partition(b"\n")
-        if found:
-            return int(size), rest
+        if found := line.search(head):  # what a login shell's start-up files print comes before it
+            return int(found[1]), head[found.end():]
         if turn.ended:
             _check(host, wire, err)
             raise ConnectionLost(host, "the host sent nothing")
