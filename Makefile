@@ -29,7 +29,7 @@ endef
 .PHONY: help demo test test-long lint lab bench schemas lock system clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run  ## a small world of real processes: upgraded, broken, and recovered by a plan
 	$(PY) examples/ultramcp/demo.py
@@ -39,6 +39,13 @@ test: system $(VENV)/.dev $(PEERS)/.ready lint  ## lint, types, and all tests th
 
 test-long: system $(VENV)/.dev $(PEERS)/.ready  ## the tests that take longer: crash matrices, many hosts
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal -m long --timeout 3600 $(PYTEST_ARGS)
+
+.PHONY: crash-matrix planted
+crash-matrix: system $(VENV)/.dev  ## kill, tear, cut, fill and pause the real program, and print the table (root)
+	@$(SUDO) $(CURDIR)/$(PY) -m tests.crash --table -j $(WORKERS)
+
+planted: $(VENV)/.dev  ## bugs of the protocol, put in on purpose: which test catches each
+	@$(SUDO) $(CURDIR)/$(PY) -m tests.planted
 
 lint: $(VENV)/.dev  ## ruff and mypy --strict
 	$(PY) -m ruff check .
