@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hosts", help="numbers of hosts for `steps`, e.g. 1,10,50")
     parser.add_argument("--repeat", type=int, help="how often; medians are shown")
     parser.add_argument("--megabytes", type=int, help="size of the large file")
+    parser.add_argument("--pairs", help="pairs of operations for `local`, e.g. 200,500,2000")
     parser.add_argument("--many", type=int, help="hosts for `many`")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, too")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw them there")
@@ -117,10 +118,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _sizes(arguments: argparse.Namespace) -> Sizes:
     base = QUICK if arguments.quick else FULL if arguments.full else Sizes()
-    return Sizes(
-        tuple(int(word) for word in arguments.hosts.split(",")) if arguments.hosts else base.hosts,
-        arguments.many or base.many, base.files, arguments.megabytes or base.megabytes, base.pairs,
-        arguments.repeat or base.repeat)
+    return Sizes(_numbers(arguments.hosts) or base.hosts, arguments.many or base.many, base.files,
+                 arguments.megabytes or base.megabytes, _numbers(arguments.pairs) or base.pairs,
+                 arguments.repeat or base.repeat)
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(",")) if text else ()
 
 
 def main() -> int:
