@@ -69,17 +69,18 @@ class Bench:
         table = Table("many", f"{work.steps} steps a host, on {self.sizes.many} hosts", labels)
         with Lab.up(Options((Kind.DEBIAN,) * self.sizes.many)) as lab:
             many_steps.measure(lab, [self.sizes.many], work, tools, 1, self.folder / "many", table)
-            if "ours" in tools:  # what a host adds, not what the program is
-                alone = self._alone(lab, work)
-                most = max(cells["ours"].memory for cells in table.rows.values())
+            ours = next((name for name in ("ours", "ours-free") if name in tools), None)
+            if ours is not None and not table.failed:  # what a host adds, not what the program is
+                alone = self._alone(lab, work, ours)
+                most = max(cells[ours].memory for cells in table.rows.values())
                 each = (most - alone) / (self.sizes.many - 1)
                 table.notes.append(f"ultraplan's memory for each host: {each / 1e6:.2f} MB (over the {alone / 1e6:.0f} "
                                    "MB that it takes for one)")
             return table
 
-    def _alone(self, lab: Lab, work: Work) -> int:
-        table = many_steps.measure(lab, [1], work, ["ours"], 1, self.folder / "alone", Table("", "", {}))
-        return max(cells["ours"].memory for cells in table.rows.values())
+    def _alone(self, lab: Lab, work: Work, ours: str) -> int:
+        table = many_steps.measure(lab, [1], work, [ours], 1, self.folder / "alone", Table("", "", {}))
+        return max(cells[ours].memory for cells in table.rows.values())
 
     def files(self) -> Table:
         """A large file."""
