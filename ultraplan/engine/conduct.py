@@ -7,11 +7,12 @@ clock, and in replay from a journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ultraplan.engine.blocks import BROKEN, Blocks
 from ultraplan.engine.frontier import Frontier
+from ultraplan.engine.losses import Losses
 from ultraplan.engine.shape import Key, Shape
 from ultraplan.engine.states import SETTLED, UNDER_WAY, OpState, ProtocolError, after
 from ultraplan.engine.unwind import Unwind
@@ -31,8 +32,6 @@ from ultraplan.journal.events import (
     Skipped,
     TakenOver,
 )
-
-_FINE = frozenset({OpState.SKIPPED, OpState.UNCHANGED, OpState.VERIFIED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +67,12 @@ class Conductor:
         """The decision that the whole run goes back, if it was taken."""
         self.unwinding: dict[str, RollbackDecided] = {}
         """Hosts that go back, each with the decision that says so."""
-        self.failures: dict[Key, Failed] = {}
         self.past_no_return: Key | None = None
         """An irreversible operation that may have had its effect."""
         self.unwind = Unwind(shape)
         self._needless: set[Key] = set()        # skipped because something else in its block failed
         self._blocks = Blocks(shape, self.forward, self._needless)
+        self._losses = Losses(shape, self.forward, self._blocks)
         self._frontier = Frontier(shape)
         self._batch_index = -1
         self._busy: dict[Key, None] = {}        # somebody works on it, or has to find out how it ended
@@ -82,8 +81,12 @@ class Conductor:
         self._unanswered: set[Key] = set()      # the last attempt may have had its effect, which is not verified
         self._held: set[Key] = set()            # was sent ahead: has its turn when what comes before it is settled
         self._reopened: set[Key] = set()        # tried again after the run was taken over, and not settled yet
-        self._casualties: dict[str, Failed] = {}    # host -> the failure that made it go back
         self._next_batch()
+
+    @property
+    def failures(self) -> Mapping[Key, Failed]:
+        """The operations that failed, as far as they were not begun anew."""
+        return self._losses.failures
 
     # -- what happened ------------------------------------------------------------------------------------------
 
@@ -133,7 +136,7 @@ class Conductor:
             case Prepared():
                 self.unwind.prepared(key, event)
             case Failed():
-                self.failures[key] = event
+                self._losses.failures[key] = event
             case Skipped() if self._blocks.not_needed(key) == BROKEN:
                 self._needless.add(key)
             case Resolved():
@@ -171,9 +174,7 @@ class Conductor:
         hosts = self._all_hosts() if event.hosts is None else event.hosts
         if event.hosts is None:
             self.going_back = event
-        for host, key in self._fatal_by_host().items():
-            if host in hosts:
-                self._casualties[host] = self.failures[key]
+        self._losses.took(hosts, self.unwinding)
         for host in hosts:
             self.unwinding.setdefault(host, event)
         for keys in (self._busy, self._doubtful):
@@ -196,7 +197,7 @@ class Conductor:
             return
         for host in again:
             del self.unwinding[host]
-            self._casualties.pop(host, None)
+            self._losses.took_none(host)
             self.unwind.forget(host)
         for key in [key for key, state in self.forward.items() if state is OpState.IN_DOUBT and key[1] in again]:
             self._now(key, OpState.INTENT)  # its way back found out that it never began
@@ -213,7 +214,7 @@ class Conductor:
             return
         self._reopened.update(again)
         for key in again:
-            del self.failures[key]
+            del self._losses.failures[key]
             self._now(key, OpState.INTENT if key in self._unanswered else OpState.PENDING)
         for key in [key for key in self._needless if key[1] not in self.unwinding]:
             if self._blocks.not_needed(key) is None:
@@ -252,7 +253,7 @@ class Conductor:
         if self.closed:
             return None
         if self.going_back is None:
-            fatal = self._fatal_by_host()
+            fatal = self._fatal()
             if fatal:
                 return self._verdict(fatal)
         if self.unwind.finished and self._quiet():
@@ -269,7 +270,7 @@ class Conductor:
             cause = f"{self._cause(first)}; after {node} on {host} there is no way back"
             return self._close_when_quiet("paused", cause)
         hosts: list[str] | None
-        if self._within_budget(fatal):
+        if self._affordable(fatal):
             scope, hosts = "host", sorted(fatal)
         else:
             scope = self.shape.rollback_scope
@@ -278,44 +279,21 @@ class Conductor:
             return None
         return RollbackDecided(scope=scope, cause=self._cause(first), hosts=hosts)  # type: ignore[arg-type]
 
-    def _within_budget(self, fatal: dict[str, Key]) -> bool:
-        """Whether the batch's failures stay within the plan's budgets, counted against the batch's original size.
-
-        They do not where every host failed, or all those on which a step was to run on which others rest.
-        """
-        batch = self._frontier.hosts
-        lost = {host: failure for host, failure in self._casualties.items() if host in batch}
-        lost.update((host, self.failures[key]) for host, key in fatal.items())
-        if not lost:
-            return True
-        away = 100 * sum(failure.unreachable for failure in lost.values()) / len(batch)
-        failed = 100 * sum(not failure.unreachable for failure in lost.values()) / len(batch)
-        missing = any(
-            hosts <= lost.keys() and not any(self._did(node, host) for host in hosts)
-            for node, hosts in ((node.id, batch.intersection(node.hosts)) for node in self.shape.partial) if hosts)
-        return (failed <= self.shape.max_fail_percentage and away <= self.shape.max_unreachable_percentage
-                and len(lost) < len(batch) and not missing)
-
-    def _did(self, node: str, host: str) -> bool:
-        state = self.forward.get((node, host))
-        return state in _FINE or (state is OpState.FAILED and not self._blocks.fatal((node, host)))
-
-    def _fatal_by_host(self) -> dict[str, Key]:
+    def _fatal(self) -> dict[str, Key]:
         """Hosts that do not go back yet with the failure for which they should."""
-        found: dict[str, Key] = {}
-        for key in self.failures:
-            if (key[1] not in found and key[1] not in self.unwinding and self.forward[key] is OpState.FAILED
-                    and self._blocks.fatal(key)):
-                found[key[1]] = key
-        return found
+        return self._losses.fatal(self.unwinding)
+
+    def _affordable(self, fatal: Mapping[str, Key]) -> bool:
+        """Whether the batch may go on without the hosts that it lost, and those of ``fatal``."""
+        return self._losses.within_budget(self._frontier.hosts, fatal)
 
     def _draining(self) -> frozenset[str] | None:
         """Hosts on which nothing new may begin because a failure waits for work to end; None: all of them."""
-        fatal = self._fatal_by_host()
-        if not fatal and not self._casualties:
+        fatal = self._fatal()
+        if not fatal and not self._losses.any_host:
             return frozenset()
         stops = any(self.shape.nodes[key[0]].on_failure == "stop" for key in fatal.values())
-        if stops or (fatal and self.past_no_return is not None) or not self._within_budget(fatal):
+        if stops or (fatal and self.past_no_return is not None) or not self._affordable(fatal):
             return None
         return frozenset(fatal)
 
@@ -348,7 +326,7 @@ class Conductor:
         if self._doubtful:
             node, host = next(iter(self._doubtful))
             return RunClosed(status="paused", cause=f"whether {node} on {host} was done is in doubt")
-        if self._frontier.unsettled and self._within_budget({}):
+        if self._frontier.unsettled and self._affordable({}):
             return None
         if self.unwinding:
             cause = next(iter(self.unwinding.values())).cause
@@ -454,7 +432,7 @@ class Conductor:
     def _next_batch(self) -> None:
         """Go on to the next batch, where all is well with this one; a batch in which nothing runs is passed over."""
         while self._frontier.unsettled == 0 and self._batch_index + 1 < len(self.shape.batches):
-            if self.going_back is not None or self._fatal_by_host() or not self._within_budget({}):
+            if self.going_back is not None or self._fatal() or not self._affordable({}):
                 return
             self._batch_index += 1
             hosts = frozenset(self.shape.batches[self._batch_index])
