@@ -81,10 +81,8 @@ def kill_asking(world: World, cell: Cell) -> None:
 def kill_thrice(world: World, cell: Cell) -> None:
     """What goes on is killed, and so is what goes on after it."""
     kill(world, cell)
-    points = {"resume": ("before-verified@line", "after-intent@last"),
-              "rollback": ("before-reverse-intent@line", "after-reverse-effect@line")}[cell.verb]
-    for point in points:
-        world.killed(world.start(*plainly(cell), fault=point))
+    for write in (2, 3):
+        world.killed(world.start(*plainly(cell), fault=f"before-write:{write}"))
 
 
 # -- in the middle of an effect ---------------------------------------------------------------------------------------
@@ -204,32 +202,35 @@ def _refused(world: World, process: subprocess.Popen[bytes], why: str) -> None:
 
 
 def host_full(world: World, cell: Cell) -> None:
-    """A host's disk fills up right before an effect: the claim cannot be written."""
-    disk, process = _stopped_on_host(world, cell)
+    """A host's disk fills up in the middle of an effect: nothing can be claimed after it."""
+    disk, process = _held_with_disk(world, cell)
     disk.fill()
     _failed_on_host(world, cell, process, "is the disk full")
     disk.free()
 
 
 def host_broken(world: World, cell: Cell) -> None:
-    """A host's disk breaks right before an effect, and is repaired later."""
-    disk, process = _stopped_on_host(world, cell)
+    """A host's disk breaks in the middle of an effect, and is repaired later."""
+    disk, process = _held_with_disk(world, cell)
     disk.fail(lose=False)
     _failed_on_host(world, cell, process, "")
     disk.repair()
 
 
-def _stopped_on_host(world: World, cell: Cell) -> tuple[Disk, subprocess.Popen[bytes]]:
+def _held_with_disk(world: World, cell: Cell) -> tuple[Disk, subprocess.Popen[bytes]]:
     disk = world.victim.machine.disk(f"{world.victim.base}/state")
     world.victim.disks.append(disk)
-    process = begin(world, cell, f"{cell.trouble.point}:1", stop=True)
-    world.stopped(process)
+    for host in world.hosts:
+        host.hold("fire")
+    process = begin(world, cell)
+    until(lambda: all(host.counts()["did:fire"] for host in world.hosts), "fire begins")
     return disk, process
 
 
 def _failed_on_host(world: World, cell: Cell, process: subprocess.Popen[bytes], why: str) -> None:
-    """It fails on that host, and cannot be undone there either; after what burned there is no way back."""
-    process.send_signal(signal.SIGCONT)
+    """What comes next fails on that host, and cannot be undone there either; after what burned there is no way back."""
+    for host in world.hosts:
+        host.let_go("fire")
     done = world.end(process)
     assert done.code == (5 if cell.kind == "irreversible" else 4), f"wanted another exit code: {done.said}"
     assert why in done.said, f"it does not say {why!r}: {done.said}"
