@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
+from ultraplan.language.examining import check, references
 from ultraplan.language.expressions import (
     ExpressionError,
     Unknown,
     UnknownValue,
     Variables,
-    check,
     evaluate,
-    references,
     render,
     render_text,
     truth,

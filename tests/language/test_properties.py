@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.language.types import LANGUAGE
 from ultraplan.language.errors import SourceError
-from ultraplan.language.expressions import ExpressionError, check, references, render, render_text
+from ultraplan.language.examining import check, references
+from ultraplan.language.expressions import ExpressionError, render, render_text
 from ultraplan.language.source import SourceMap, decode, load_yaml
 from ultraplan.language.values import Duration, Size
 

@@ -6,7 +6,7 @@ import os.path
 from dataclasses import replace
 
 from ultraplan.inventory.variables import HostVars
-from ultraplan.language.expressions import ExpressionError
+from ultraplan.language.examining import ExpressionError
 from ultraplan.transport.base import TransportError
 from ultraplan.transport.target import Target
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultraplan.graph.names import EVERYWHERE, LATE
 from ultraplan.graph.units import Unit, mistake
@@ -12,8 +12,11 @@ from ultraplan.inventory.values import templated
 from ultraplan.inventory.variables import World
 from ultraplan.language.document import Origin
 from ultraplan.language.errors import Diagnostic
-from ultraplan.language.expressions import ExpressionError, UnknownValue, Variables, check, evaluate, render
-from ultraplan.language.unknown import MISTAKEN
+from ultraplan.language.examining import ExpressionError, check
+from ultraplan.language.unknown import MISTAKEN, UnknownValue
+
+if TYPE_CHECKING:
+    from ultraplan.language.expressions import Variables
 
 
 class NotKnown(Exception):
@@ -34,6 +37,8 @@ def value(
     index. ``what``: the thing whose value it is, for messages. ``bare``: ``raw`` is an expression without braces.
     ``doubts``: names that mistakes leave open; of what needs them, nothing is said.
     """
+    from ultraplan.language.expressions import evaluate, render
+
     doubts |= unit.scope.doubts
     late = list(_late(raw, unit, world, origin, what, doubts, bare=bare))
     if late:
@@ -120,6 +125,8 @@ def _value(world: World, unit: Unit, name: str, host: str) -> Any:
 
 def _variables(world: World, unit: Unit, host: str, names: Mapping[str, Any]) -> Variables:
     """The variables that ``unit`` sees on ``host``."""
+    from ultraplan.language.expressions import Variables
+
     own = world[host]
     return Variables([unit.inherited.vars], names, inventory=own.host.vars, magic=own.magic)
 

@@ -89,7 +89,7 @@ class FileUses:
 
     def _in_template(self, unit: Unit, text: PlainText, place: str) -> Iterator[Use]:
         from ultraplan.language.checks import name_mistake
-        from ultraplan.language.expressions import check_file
+        from ultraplan.language.examining import check_file
 
         document, known = unit.scope.document, unit.scope
         uses = list(file_uses(text, place))

@@ -11,7 +11,7 @@ from ultraplan.graph.uses import Use
 from ultraplan.inventory.values import templated
 from ultraplan.inventory.variables import MAGIC, World
 from ultraplan.language.errors import Diagnostic, did_you_mean
-from ultraplan.language.expressions import check, references
+from ultraplan.language.examining import check, references
 
 _SPACES = frozenset({"inputs", "host", "facts", "steps", "run", "item", "index", "vars"})
 """The plan's own names, which a value may use too where the inventory has no variable of that name."""

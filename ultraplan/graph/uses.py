@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ultraplan.language.document import Origin, Step
 from ultraplan.language.errors import Position
+from ultraplan.language.examining import Examined, examined, unbraced
 from ultraplan.language.source import SourceMap
 from ultraplan.shell import Account
-
-if TYPE_CHECKING:
-    from ultraplan.language.compiling import Examined
 
 Path = tuple[str, ...]
 Bare = Mapping[str, tuple[frozenset[str], str | None]]
@@ -75,8 +73,6 @@ def text_uses(
 
 def file_uses(text: SourceMap, place: str) -> Iterator[Use]:
     """The uses in the text of a template file."""
-    from ultraplan.language.compiling import examined
-
     known = examined(text.text, "file")
     for name in sorted(known.names):
         yield Use(name, _sure(name, known.asked), Origin(text, ()), place, text.text)
@@ -137,6 +133,4 @@ def _names(text: str, bare: bool) -> tuple[frozenset[Path], frozenset[Path]]:
 
 
 def _examined(text: str, bare: bool) -> Examined:
-    from ultraplan.language.compiling import examined, unbraced
-
     return examined(unbraced(text), "bare") if bare else examined(text, "value")

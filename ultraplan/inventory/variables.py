@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultraplan.inventory.model import Host, Inventory
-from ultraplan.language.expressions import Variables
+from ultraplan.inventory.values import templated
+
+if TYPE_CHECKING:
+    from ultraplan.language.expressions import Variables
 
 MAGIC = ("inventory_hostname", "inventory_hostname_short", "group_names", "groups", "hostvars", "inventory_file",
          "inventory_dir")
@@ -47,7 +50,12 @@ class HostVars(Mapping[str, Any]):
     def __init__(self, world: World, host: Host) -> None:
         self.host = host
         self.magic = _magic(world, host)
-        self._rendered = Variables([], {}, inventory=host.vars, magic=self.magic)
+
+    @cached_property
+    def _rendered(self) -> Variables:
+        from ultraplan.language.expressions import Variables
+
+        return Variables([], {}, inventory=self.host.vars, magic=self.magic)
 
     @property
     def address(self) -> str:
@@ -55,18 +63,21 @@ class HostVars(Mapping[str, Any]):
         return str(self.get("ansible_host") or self.host.name)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._rendered:
-            return self._rendered[name]
-        return self.magic[name]
+        if name not in self.host.vars:
+            return self.magic[name]
+        value = self.host.vars[name]
+        if isinstance(value, str | int | float | None) and not templated(value):
+            return value
+        return self._rendered[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rendered or name in self.magic
+        return name in self.host.vars or name in self.magic
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rendered)
+        return iter(self.host.vars)
 
     def __len__(self) -> int:
-        return len(self._rendered)
+        return len(self.host.vars)
 
     def __repr__(self) -> str:
         return f"HostVars({self.host.name!r})"

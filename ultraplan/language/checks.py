@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ultraplan.language.errors import did_you_mean
-from ultraplan.language.expressions import check, references
+from ultraplan.language.examining import check, references
 from ultraplan.language.problems import Path, Problems
 from ultraplan.language.schema import CONSTRUCTS, ID_PATTERN, INPUT_TYPES, KEYWORDS, StepTypeInfo
 

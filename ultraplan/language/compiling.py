@@ -6,32 +6,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.parser import Parser
 
 from ultraplan.language.errors import did_you_mean
-from ultraplan.language.names import Reference, asked_names, free_names
+from ultraplan.language.examining import Examined, ExpressionError, Kind, Reference
+from ultraplan.language.names import asked_names, free_names
 from ultraplan.language.sandbox import Environment, bounded, environment
 
 RESULT = "_ultraplan_result"
 """The name that an expression's value has in the context."""
-
-_BRACES = re.compile(r"\s*\{\{(.*)\}\}\s*", re.DOTALL)
-
-
-class ExpressionError(Exception):
-    """An expression that cannot be evaluated. ``path`` leads to it in the value that was rendered; ``line`` (from 1) is
-    its line in the text, where that is known; ``hint`` is what was probably meant."""
-
-    def __init__(self, message: str, *, path: tuple[str | int, ...] = (), line: int | None = None,
-                 hint: str | None = None) -> None:
-        self.reason = message
-        self.path = path
-        self.line = line
-        self.hint = hint
-        super().__init__(f"{message}; {hint}" if hint else message)
 
 
 class Code(NamedTuple):
@@ -44,22 +30,8 @@ class Code(NamedTuple):
     roots: frozenset[str]
 
 
-class Examined(NamedTuple):
-    """What is known of a text without running it. ``names``: those it uses; ``asked``: those whose absence it provides
-    for; none where its syntax is wrong. ``error``: why it cannot be compiled, or what it uses that there is not."""
-
-    names: frozenset[Reference]
-    asked: frozenset[Reference]
-    error: ExpressionError | None
-
-
-Kind = Literal["value", "file", "bare"]
-"""What a text is: a template in a plan, a template file (which may have comments), an expression without braces."""
-
-
-@lru_cache(maxsize=65536)
-def examined(text: str, kind: Kind) -> Examined:
-    """What ``text`` uses, and what is wrong with it. Compiling comes after, for what is run."""
+def parsed(text: str, kind: Kind) -> Examined:
+    """What ``text`` uses, and what is wrong with it, by its syntax tree. Compiling comes after, for what is run."""
     nothing = frozenset[Reference]()
     try:
         tree = _parsed_expression(text) if kind == "bare" else _parsed(text, kind == "file")
@@ -191,9 +163,3 @@ _PLAINER = (
     (r"'?end of template'?", "the end of the text"),
 )
 """Jinja's messages in the words of someone who writes expressions."""
-
-
-def unbraced(text: str) -> str:
-    """``text``, an expression, without the braces that one may put around all of it."""
-    found = _BRACES.fullmatch(text)
-    return found[1] if found and "{{" not in found[1] and "}}" not in found[1] else text

@@ -11,49 +11,27 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Undefined
 
 from ultraplan.language import bounds
-from ultraplan.language.compiling import (
-    RESULT,
-    Code,
-    ExpressionError,
-    Kind,
-    examined,
-    expression,
-    template,
-    unbraced,
-)
+from ultraplan.language.compiling import RESULT, Code, expression, template
 from ultraplan.language.errors import did_you_mean
+from ultraplan.language.examining import TAGS, ExpressionError, unbraced
 from ultraplan.language.filters import known
-from ultraplan.language.names import Reference
 from ultraplan.language.sandbox import environment
 from ultraplan.language.unknown import Unknown, UnknownValue
 from ultraplan.secrets import marker
 
-__all__ = ["ExpressionError", "Fault", "Unknown", "UnknownValue", "Variables", "check", "check_file",
-           "evaluate", "references",
-           "render", "render_text", "truth"]
+__all__ = ["ExpressionError", "Unknown", "UnknownValue", "Variables", "evaluate", "render", "render_text", "truth"]
 
-_TAGS = re.compile(r"\{\{|\{%")
 _CANNOT = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError, re.error)
 """What an expression raises when it is applied to values that it was not made for."""
 
 _MAX_DEPTH = 100
-
-
-class Fault(NamedTuple):
-    """A syntax error of an expression: the path to its text in the value, what is wrong, and the line and column
-    (from 1) in that text."""
-
-    path: tuple[str | int, ...]
-    message: str
-    line: int
-    column: int
 
 
 def render(value: Any, names: Mapping[str, Any]) -> Any:
@@ -68,7 +46,7 @@ def render(value: Any, names: Mapping[str, Any]) -> Any:
 
 def render_text(text: str, names: Mapping[str, Any], name: str) -> str:
     """The template file ``text`` rendered; ``name`` is the file's name in errors, which carry the template's line."""
-    if not (_TAGS.search(text) or "{#" in text):
+    if not (TAGS.search(text) or "{#" in text):
         return text
     try:
         with bounds.budget():
@@ -92,32 +70,6 @@ def truth(text: str, names: Mapping[str, Any]) -> bool:
             f"the condition {text!r} gives {_told(value)}, not true or false",
             hint="compare it (== …), or say what counts: | bool, | length > 0, is defined")
     return value
-
-
-def references(value: Any, *, bare: bool = False, needed: bool = False) -> frozenset[Reference]:
-    """The dotted paths of names that the templates in ``value`` use: ``("steps", "a", "outputs", "x")``.
-
-    Names that a template binds itself (loops, set, macros) are not among them. ``bare``: the texts in ``value`` are
-    expressions without braces. ``needed``: only those whose absence the text does not provide for (`default`,
-    `is defined`). Texts with syntax errors have none.
-    """
-    found: set[Reference] = set()
-    for _, text in _texts(value, bare):
-        known = examined(unbraced(text), "bare") if bare else examined(text, "value")
-        asked = known.asked if needed else frozenset()
-        found |= {path for path in known.names if not any(path[: len(one)] == one for one in asked)}
-    return frozenset(found)
-
-
-def check(value: Any, *, bare: bool = False) -> list[Fault]:
-    """The syntax errors of the templates in ``value``, unknown filters and tests among them. ``bare`` as in
-    `references`."""
-    return [fault for path, text in _texts(value, bare) for fault in _faults(path, text, "bare" if bare else "value")]
-
-
-def check_file(text: str) -> list[Fault]:
-    """The syntax errors of a template file's text, unknown filters and tests among them."""
-    return list(_faults((), text, "file"))
 
 
 class Variables(Mapping[str, Any]):
@@ -200,7 +152,7 @@ class _Chain(Mapping[str, Any]):
 
 def _render(value: Any, names: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
     if isinstance(value, str):
-        if _TAGS.search(value) is None:
+        if TAGS.search(value) is None:
             return value
         try:
             code = template(value, False)
@@ -307,47 +259,3 @@ def _told(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _texts(value: Any, bare: bool) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
-    while todo:
-        path, one = todo.pop()
-        if isinstance(one, str):
-            if bare or _TAGS.search(one):
-                yield path, one
-        elif isinstance(one, Mapping):
-            if not (len(one) == 1 and isinstance(one.get("secret"), str)):
-                todo.extend(((*path, key), item) for key, item in one.items())
-        elif isinstance(one, list | tuple):
-            todo.extend(((*path, index), item) for index, item in enumerate(one))
-
-
-_PIECE = re.compile(r"\{\{[-+]?(.*?)[-+]?\}\}", re.DOTALL)
-
-
-def _faults(path: tuple[str | int, ...], text: str, kind: Kind) -> Iterator[Fault]:
-    """What is wrong in ``text``: each expression that is wrong by itself, else the whole at its first tag."""
-    whole = examined(unbraced(text) if kind == "bare" else text, kind).error
-    if whole is None:
-        return
-    seen = _NOT_READ.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text) if kind == "file" else text
-    alone = False
-    for piece in () if kind == "bare" else _PIECE.finditer(seen):
-        if (error := examined(piece[1], "bare").error) is not None:
-            alone = True
-            yield Fault(path, str(error), *_place(text, piece.start()))
-    if not alone:
-        above = [] if kind == "bare" else text.splitlines(keepends=True)[: (whole.line or 1) - 1]
-        offset = sum(map(len, above))
-        tag = None if kind == "bare" else _TAGS.search(text, offset) or _TAGS.search(text)
-        yield Fault(path, str(whole), *_place(text, tag.start() if tag else 0))
-
-
-_NOT_READ = re.compile(r"\{#.*?#\}|\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
-"""Comments and raw text of template files."""
-
-
-def _place(text: str, offset: int) -> tuple[int, int]:
-    before = text[:offset]
-    return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 
 from jinja2 import nodes
 
+from ultraplan.language.examining import Reference
+
 GLOBALS = frozenset({"range", "dict", "namespace", "cycler", "joiner"})
 """Functions that every expression has."""
-
-Reference = tuple[str, ...]
 
 
 def free_names(tree: nodes.Node) -> frozenset[Reference]:

@@ -14,8 +14,9 @@ from ultraplan.language.document import Document, Input, OnFailure, Origin, Scop
 from ultraplan.language.errors import Diagnostic, SourceError, without_echoes
 from ultraplan.language.inputs import SCHEMES
 from ultraplan.language.salvage import UNREADABLE
-from ultraplan.language.schema import CONSTRUCTS, SchemaOf, StepTypeInfo, plan_schema
+from ultraplan.language.schema import CONSTRUCTS, TYPE, SchemaOf, StepTypeInfo, plan_frame, plan_schema, type_schema
 from ultraplan.language.source import decode, read_source, read_yaml
+from ultraplan.language.swift import Swift
 from ultraplan.language.values import Duration, parse_percent
 from ultraplan.secrets import rooted
 from ultraplan.shell import Account
@@ -71,8 +72,9 @@ class Language:
             raise SourceError(malformed)
         problems = Problems(source)
         reader = SchemaProblems(problems, self._types)
-        for error in self._validator.iter_errors(data):
-            reader.read(error)
+        if not self._swift.valid(data):
+            for error in self._validator.iter_errors(data):
+                reader.read(error)
         meaning = Problems(source)
         checks = Checks(meaning, self._types, self._schemes)
         if isinstance(data, dict):
@@ -93,6 +95,18 @@ class Language:
             raise SourceError(mistakes)
         return replace(_document(salvage.data, Origin(source, ()), file, references, self._types),
                        mistakes=mistakes, doubts=frozenset(salvage.doubts))
+
+    @cached_property
+    def _swift(self) -> Swift:
+        frame = plan_frame(self._types)
+
+        def definition(name: str) -> Mapping[str, Any]:
+            if not name.startswith(TYPE):
+                return frame["$defs"][name]  # type: ignore[no-any-return]
+            kind = self._types[name.removeprefix(TYPE)]
+            return type_schema(kind, self._schema_of(kind))
+
+        return Swift(frame, definition)
 
     @cached_property
     def _validator(self) -> Any:

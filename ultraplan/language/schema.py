@@ -3,7 +3,7 @@ editor's YAML server completes and explains by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from ultraplan.language.values import DURATION_PATTERN, PERCENT_PATTERN
@@ -194,7 +194,18 @@ KEYWORDS = frozenset(_STEP) | {"rescue", "always"}
 
 def plan_schema(step_types: Mapping[str, StepTypeInfo], schema_of: SchemaOf) -> dict[str, Any]:
     """The JSON schema of plan files with ``step_types``; ``schema_of`` gives each type's parameters."""
-    refs = {name: {"$ref": f"#/$defs/type-{name}"} for name in step_types}
+    frame = plan_frame(step_types)
+    types = {f"{TYPE}{name}": type_schema(kind, schema_of(kind)) for name, kind in step_types.items()}
+    return {**frame, "$defs": {**frame["$defs"], **types}}
+
+
+TYPE = "type-"
+"""How the names of definitions begin that are step types."""
+
+
+def plan_frame(names: Iterable[str]) -> dict[str, Any]:
+    """The schema without the definitions of the step types, which have ``names``."""
+    refs = {name: {"$ref": f"#/$defs/{TYPE}{name}"} for name in names}
     exactly_one = [{"required": [name]} for name in (*refs, *CONSTRUCTS)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -214,12 +225,11 @@ def plan_schema(step_types: Mapping[str, StepTypeInfo], schema_of: SchemaOf) -> 
                      "oneOf": [{"required": [name]} for name in refs] or [{"required": ["undo"]}]},
             "input": _INPUT,
             "batch": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": PERCENT_PATTERN}]},
-            **{f"type-{name}": _with_shorthand(kind, schema_of(kind)) for name, kind in step_types.items()},
         },
     }
 
 
-def _with_shorthand(kind: StepTypeInfo, params: Mapping[str, Any]) -> dict[str, Any]:
+def type_schema(kind: StepTypeInfo, params: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of what stands under a step type's key: its parameters, or the one that a bare value stands for."""
     summary = {"description": kind.summary}
     if kind.shorthand is None:

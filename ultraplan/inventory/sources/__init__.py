@@ -1,7 +1,7 @@
 """Where inventories come from: one module per kind of source.
 
 A source is text: an inline host list (``h1,h2,``), a directory of sources, an executable script, a file in YAML or INI,
-a Compose file, ``env:PREFIX`` for environment variables, ``scan:NETWORK:PORTS`` for open ports, or several of these with
+a Compose file, ``env:PREFIX`` for environment variables, ``scan:NETWORK:PORTS`` for open ports, or several with
 ``|`` between them, of which the first that names a host counts. The kinds are tried in the order of `KINDS`; the first
 that claims the text reads it, and its mistakes count.
 """
