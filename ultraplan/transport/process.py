@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from ultraplan.transport.wire import Turn
 
 _CHUNK = 1024 * 1024
+_NO_SPLICE = (errno.EINVAL, errno.ENOSYS)  # what the file lies on cannot do it
 
 
 class ProcessWire:
@@ -50,15 +54,49 @@ class ProcessWire:
         while True:
             if self._closed:
                 return Turn(ended=True)
-            turn = self._move(data, None if until is None else until - time.monotonic())
+            turn = self._move(partial(self._write, data) if data else None, self._take, _left(until))
             # The end of one stream, or of the input, is an event, but nothing that moved.
             if turn.sent or turn.stdout or turn.stderr or turn.ended:
                 return turn
-            if until is not None and time.monotonic() >= until:
+            if _over(until):
                 return turn
 
-    def _move(self, data: memoryview, timeout: float | None) -> Turn:
-        writing = bool(data) and self._in >= 0
+    def pour(self, source: int, timeout: float | None) -> Turn | None:
+        """`turn` with the next bytes of an open file: the kernel moves them. None where it has no more."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self._closed:
+            try:
+                turn = self._move(partial(self._splice, source), self._take, _left(until))
+            except EOFError:
+                return None
+            if turn.sent or turn.stdout or turn.stderr or turn.ended or _over(until):
+                return turn
+        return Turn(ended=True)
+
+    def drain(self, sink: int, timeout: float | None) -> tuple[int, Turn]:
+        """`turn` without input, where stdout goes into an open file: the kernel moves it. Returns how many bytes, too.
+        Raises OSError where the file takes no more."""
+        until = None if timeout is None else time.monotonic() + timeout
+        moved = 0
+
+        def into(fd: int) -> bytes:
+            nonlocal moved
+            moved += (count := self._splice_out(fd, sink))
+            if not count and not self._closed:
+                return self._take(fd)  # nothing there yet, or the end
+            return b""
+
+        while not self._closed:
+            turn = self._move(None, into, _left(until))
+            if turn.stdout:
+                moved += _write_all(sink, turn.stdout)
+                turn = replace(turn, stdout=b"", ended=False)
+            if moved or turn.stderr or turn.ended or _over(until):
+                return moved, replace(turn, ended=turn.ended and not moved)
+        return moved, Turn(ended=True)
+
+    def _move(self, write: Callable[[], int] | None, take: Callable[[int], bytes], timeout: float | None) -> Turn:
+        writing = write is not None and self._in >= 0
         if writing:
             self._poll.register(self._in, select.POLLOUT)
         try:
@@ -66,9 +104,9 @@ class ProcessWire:
         finally:
             if writing:
                 self._poll.unregister(self._in)
-        sent = self._write(data) if self._in in events else 0
-        stdout = self._read(self._out) if self._out in events else b""
-        stderr = self._read(self._err) if self._err in events else b""
+        sent = write() if write is not None and self._in in events else 0
+        stdout = take(self._out) if self._out in events else b""
+        stderr = self._take(self._err) if self._err in events else b""
         gone = self._watch in events and not stdout and not stderr
         return Turn(sent, stdout, stderr, ended=not self._open or gone)
 
@@ -81,7 +119,37 @@ class ProcessWire:
             self.end_input()
             return 0
 
-    def _read(self, fd: int) -> bytes:
+    def _splice(self, source: int) -> int:
+        try:
+            sent = os.splice(source, self._in, _CHUNK)
+        except BlockingIOError:
+            return 0
+        except BrokenPipeError:
+            self.end_input()
+            return 0
+        except OSError as error:
+            if error.errno not in _NO_SPLICE:
+                raise
+            data = os.read(source, _CHUNK)
+            sent = self._write(memoryview(data)) if data else 0
+            os.lseek(source, sent - len(data), os.SEEK_CUR)
+            if data:
+                return sent
+        if not sent:
+            raise EOFError
+        return sent
+
+    def _splice_out(self, fd: int, sink: int) -> int:
+        try:
+            return os.splice(fd, sink, _CHUNK)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno not in _NO_SPLICE:
+                raise
+            return 0
+
+    def _take(self, fd: int) -> bytes:
         try:
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
@@ -119,3 +187,18 @@ class ProcessWire:
         if self._watch is not None:
             os.close(self._watch)
         self.status(0.2)
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else until - time.monotonic()
+
+
+def _over(until: float | None) -> bool:
+    return until is not None and time.monotonic() >= until
+
+
+def _write_all(sink: int, data: bytes) -> int:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(sink, left) :]
+    return len(data)

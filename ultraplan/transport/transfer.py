@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ultraplan.transport.base import ConnectionLost, Progress, TransferFailed
+from ultraplan.transport.process import ProcessWire
 from ultraplan.transport.wire import Turn, Wire
 
 _CHUNK = 1024 * 1024
@@ -81,7 +82,7 @@ def opened(source: bytes | Path | BinaryIO) -> Iterator[tuple[BinaryIO, int | No
     if isinstance(source, bytes):
         yield io.BytesIO(source), len(source)
     elif isinstance(source, Path):
-        with source.open("rb") as file:
+        with source.open("rb", buffering=0) as file:
             yield file, os.fstat(file.fileno()).st_size
     else:
         size = None
@@ -100,14 +101,19 @@ def send(host: str, wire: Wire, source: BinaryIO, size: int | None,
     """
     sent, chunk, ended = 0, memoryview(b""), False
     out, err = b"", b""
+    pour = wire.pour if isinstance(wire, ProcessWire) and isinstance(source, io.FileIO) else None
     while True:
-        if not chunk and not ended:
+        turn = None
+        if pour is not None and not ended:
+            turn = pour(source.fileno(), STALL_TIMEOUT)
+        elif not chunk and not ended:
             chunk = memoryview(source.read(_CHUNK))
-            if not chunk:
-                wire.end_input()
-                ended = True
-        turn = wire.turn(chunk, STALL_TIMEOUT)
-        chunk = chunk[turn.sent :]
+        if turn is None and not chunk and not ended:
+            wire.end_input()
+            ended = True
+        if turn is None:
+            turn = wire.turn(chunk, STALL_TIMEOUT)
+            chunk = chunk[turn.sent :]
         sent += turn.sent
         out, err = (out + turn.stdout)[-4096:], (err + turn.stderr)[-4096:]
         if progress is not None and turn.sent:
@@ -146,17 +152,25 @@ def receive(host: str, wire: Wire, size: int, first: bytes, sink: BinaryIO, prog
     `ConnectionLost`; then ``sink`` holds a part."""
     sink.write(first)
     got, err = len(first), b""
+    sink.flush()
+    file = sink.fileno() if isinstance(sink, io.BufferedWriter) and isinstance(sink.raw, io.FileIO) else None
     while True:
-        turn = wire.turn(memoryview(b""), STALL_TIMEOUT)
-        err = (err + turn.stderr)[-4096:]
-        if turn.stdout:
+        if file is not None and isinstance(wire, ProcessWire):
+            moved, turn = wire.drain(file, STALL_TIMEOUT)
+        else:
+            turn = wire.turn(memoryview(b""), STALL_TIMEOUT)
             sink.write(turn.stdout)
-            got += len(turn.stdout)
-        if progress is not None and (turn.stdout or turn.ended):
+            moved = len(turn.stdout)
+        err = (err + turn.stderr)[-4096:]
+        got += moved
+        if progress is not None and (moved or turn.ended):
             progress(got, size)
         if turn.ended:
             break
-        _moved(host, turn)
+        if not moved:
+            _moved(host, turn)
+    if file is not None and sink.seekable():
+        sink.seek(os.lseek(file, 0, os.SEEK_CUR))  # the sink itself has not seen what the kernel moved
     _check(host, wire, err)
 
 
