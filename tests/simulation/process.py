@@ -417,8 +417,9 @@ class Process:
     def _announce(self, key: Key, about: dict[str, Any], kind: str) -> int:
         attempt = self._attempts.get((key, "forward"), 0) + 1
         events: list[AnyEvent] = []
-        if self.conductor.state(*key) is OpState.STARTED:
-            prepared = self.conductor.unwind.way_of(key) or Prepared(
+        known = self.conductor.unwind.way_of(key)
+        if known is None or self.conductor.state(*key) is OpState.STARTED:
+            prepared = known or Prepared(
                 **about, way_back=NO_WAY_BACK if kind == IRREVERSIBLE else "reversible",
                 reverse=None if kind == IRREVERSIBLE else {"kind": kind})
             events += [Started(**about), prepared]

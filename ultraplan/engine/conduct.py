@@ -21,9 +21,11 @@ from ultraplan.journal.events import (
     AnyEvent,
     Asked,
     Failed,
+    InDoubt,
     Intent,
     Left,
     OpEvent,
+    Outcome,
     Prepared,
     Record,
     Resolved,
@@ -79,6 +81,7 @@ class Conductor:
         self._doubtful: dict[Key, None] = {}
         self._interrupted: set[Key] = set()     # its effect was under way when a process died: how did it end?
         self._unanswered: set[Key] = set()      # the last attempt may have had its effect, which is not verified
+        self._touched: set[Key] = set()         # an attempt that ended may have changed something
         self._held: set[Key] = set()            # was sent ahead: has its turn when what comes before it is settled
         self._reopened: set[Key] = set()        # tried again after the run was taken over, and not settled yet
         self._next_batch()
@@ -135,6 +138,10 @@ class Conductor:
                     self.past_no_return = key
             case Prepared():
                 self.unwind.prepared(key, event)
+            case InDoubt() | Outcome(began=True):
+                self._touched.add(key)
+            case Outcome() if key not in self._touched:
+                self.unwind.never_began(key)
             case Failed():
                 self._losses.failures[key] = event
             case Skipped() if self._blocks.not_needed(key) == BROKEN:

@@ -258,9 +258,9 @@ class Operation:
 
     def preparation(self, resolved: Resolved, state: State, change: Change) -> list[AnyEvent]:
         """The events that make the way back durable; none where it is already."""
-        if self.run.state(self.key) is not OpState.STARTED:
-            return []
         prepared = self.run.way_back(self.key)
+        if prepared is not None and self.run.state(self.key) is not OpState.STARTED:
+            return []
         if prepared is None:
             prepared = Prepared(
                 **self.about, way_back=str(resolved.way_back), summary=self._safe(change.summary),

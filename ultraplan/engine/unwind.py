@@ -39,8 +39,12 @@ class Unwind:
         self._seq.setdefault(key, seq)
 
     def prepared(self, key: Key, event: Prepared) -> None:
-        """A forward PREPARED became durable; only the first counts."""
+        """A forward PREPARED became durable; only the first counts, or after `never_began` the next."""
         self._ways.setdefault(key, event)
+
+    def never_began(self, key: Key) -> None:
+        """No attempt touched anything, and none will: what was there before is still to be seen."""
+        self._ways.pop(key, None)
 
     def way_of(self, key: Key) -> Prepared | None:
         """The way back of an operation, as it was made durable before its effect."""
