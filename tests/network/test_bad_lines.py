@@ -33,7 +33,7 @@ def test_a_bad_line_is_slow_and_right(line: str, tmp_path: Path, capsys: pytest.
     options, bound = LINES[line]
     with Lab.up(options) as lab:
         here = World(lab, list(lab.hosts), tmp_path / "folder")
-        here.sh("mkdir -p /srv /var/log")
+        here.sh("mkdir -p /srv /var/log /var/lib")
         here.write("ssh_config", "Host *\n  ConnectTimeout 60\n  ServerAliveInterval 10\n  ServerAliveCountMax 6\n")
         here.write("ultraplan.yaml", "ssh_config: ssh_config\nreconnect: 2m\n")
         before = here.trees()

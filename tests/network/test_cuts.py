@@ -1,5 +1,5 @@
-"""Hosts that are cut off at any point of a run, silently, and come back at once, later, or never: nothing hangs, no effect
-happens twice, and what was in doubt is settled when they are back."""
+"""Hosts that are cut off at any point of a run, silently, and come back at once, later, or never: nothing hangs, no
+effect happens twice, and what was in doubt is settled when they are back."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CUTS = [Cut(at, heals, code) for (at, code), heals in product(
 
 def world_of_two(world: Callable[..., World], kind: str = "debian") -> World:
     here = world(2 if kind == "debian" else 1, kind)
-    here.sh("mkdir -p /srv /var/log")
+    here.sh("mkdir -p /srv /var/log /var/lib")
     here.write("ssh_config", SSH)
     here.write("ultraplan.yaml", f"ssh_config: ssh_config\nreconnect: {RECONNECT}s\n")
     return here

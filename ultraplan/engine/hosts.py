@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
@@ -16,9 +17,11 @@ from ultraplan.secrets import Secrets, neutral
 from ultraplan.shell import Account, Program, Reply, Upload, join, library, quote
 from ultraplan.transport.base import (
     Ahead,
+    AuthenticationFailed,
     Connection,
     ConnectionLost,
     DeadlineExceeded,
+    HostKeyMismatch,
     Shell,
     TransportError,
     Unreachable,
@@ -33,6 +36,11 @@ LANES = 4
 LOOK_TIMEOUT = 120.0
 """Seconds that a look (probes, facts, receipts) may take."""
 
+
+T = TypeVar("T")
+
+AGAIN = 1.0
+"""Seconds before a host is asked again to which the connection broke."""
 
 PATIENCE = 30.0
 """Seconds for which a host that was lost is tried to be reached again (``reconnect`` in ultraplan.yaml)."""
@@ -149,6 +157,9 @@ class HostSession:
              here: RunHere | None = None) -> list[Reply]:
         """Run read-only programs in one trip (the facts come along the first time). ``here``: the run's folders are
         made on the way, for effects that follow. Raises `TransportError`; `Fenced`."""
+        return self._asked(lambda: self._look(programs, account, here))
+
+    def _look(self, programs: Sequence[Program], account: Account | None, here: RunHere | None) -> list[Reply]:
         texts = [self._final(program) for program in programs]
         with self._lock:
             first = []
@@ -173,6 +184,10 @@ class HostSession:
     def ask(self, here: RunHere, program: Program, account: Account | None = None,
             environment: Mapping[str, str] | None = None, timeout: float = LOOK_TIMEOUT) -> Reply:
         """Run one read-only program that may bring files along (a script): only then the run's folders are made."""
+        return self._asked(lambda: self._ask(here, program, account, environment, timeout))
+
+    def _ask(self, here: RunHere, program: Program, account: Account | None,
+             environment: Mapping[str, str] | None, timeout: float) -> Reply:
         text = self._final(program, environment if program.foreign else None)
         if program.uploads:
             place = self._place(here, account)
@@ -331,6 +346,24 @@ class HostSession:
         folder = quote(f"{self._root(account)}/runs/{run}")
         return Program(f"for up_f in {folder}/{quote(op)}.[0-9p]*; do [ ! -e \"$up_f\" ] && [ ! -L \"$up_f\" ] || "
                        'printf "%s\\n" "${up_f##*/}"; done')
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """What only reads is asked again where the connection breaks (it may have been idle for too long for something
+        on the way), as long as our patience lasts. A host that cannot be reached to begin with is not waited for."""
+        until, lost = time.monotonic() + self.patience, False
+        while True:
+            try:
+                return ask()
+            except (ConnectionLost, Unreachable) as trouble:
+                final = isinstance(trouble, (AuthenticationFailed, HostKeyMismatch)) or self.away
+                lost = lost or isinstance(trouble, ConnectionLost)
+                if final or not lost:
+                    raise
+                if time.monotonic() + AGAIN >= until:
+                    self.give_up(trouble)
+                    raise
+                self.forget()
+            time.sleep(AGAIN)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
