@@ -47,3 +47,35 @@ def test_the_report_for_programs_says_what_was_undone_where(world: Callable[...,
     assert result["counts"] == {"changed": 17, "failed": 1, "undone": 18}
     assert result["cause"].startswith(f"check on {two.hosts[1]}: exit code 1")
     assert result["residue"] == result["in_doubt"] == []
+
+
+def test_a_dry_run_of_a_rollback_changes_nothing_and_names_hosts_that_are_away_and_changes_of_others(
+        world: Callable[..., World]) -> None:
+    three = world(3)
+    untouched, changed, away = three.hosts
+    plan = three.plan("""
+- {id: folder, directory: {path: /srv/app}}
+- {id: config, file: {path: /srv/app/config, content: one, mode: "0640"}}
+- {id: mark, command: "touch /srv/app/mark", undo: {command: "rm /srv/app/mark"}}
+""")
+    three.apply(plan).expect(0)
+    three.lab.sh(changed, "echo more >>/srv/app/config")
+    before = three.trees(ctimes=True)
+    three.lab.cut(away)
+    try:
+        told = three.run("rollback", "--dry-run", "--json", timeout=60).expect(0).result
+    finally:
+        three.lab.heal(away)
+
+    assert differences(before, three.trees(ctimes=True)) == []
+    expected = {(one["step"], one["host"]): one["expected"] for one in told["undos"]}
+    assert expected == {
+        ("mark", untouched): "undone", ("config", untouched): "undone", ("folder", untouched): "undone",
+        ("mark", changed): "undone", ("config", changed): "conflict", ("folder", changed): "left_alone",
+        ("mark", away): "unreachable", ("config", away): "left_alone", ("folder", away): "left_alone"}
+    [lost] = [one for one in told["undos"] if one["expected"] == "unreachable"]
+    assert "is the host up, and does a firewall let us through?" in lost["why"]
+    three.run("rollback", "--yes").expect(4)
+    assert not three.lab.path(untouched, "/srv/app").exists()
+    assert not three.lab.path(away, "/srv/app").exists()
+    assert three.text(changed, "/srv/app/config") == "onemore\n"
