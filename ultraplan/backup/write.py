@@ -71,11 +71,11 @@ def create(store: Store, source: Reads, order: Order) -> Made:
 
     Raises `Refused`, `SourceFailed`, `StoreError`, and what is raised to stop it.
     """
+    described, tools = source.describe(), source.tools()
     recipients = [one.key for one in recipients_for(order.keys, source.names)]
     started = order.clock()
     set_id = new_set(started)
     prefix = f"{check_name(order.name)}/{set_id}/"
-    described, tools = source.describe(), source.tools()
     made = _Set(store, prefix, order)
     try:
         with _Listing() as listing:

@@ -28,21 +28,13 @@ def store(args: argparse.Namespace) -> Store:
 
 
 def _connect(address: str) -> Connection:
-    """A connection to the host of an ``ssh`` URL, with the person's ssh_config and known_hosts, or the repository's."""
+    """A connection to the host of an ``ssh`` URL, with the repository's ssh_config and known_hosts where it has any."""
+    from ultraplan.backup.stores.urls import connection
     from ultraplan.engine.settings import find_settings
-    from ultraplan.transport.target import Target, connector
 
     found = find_settings(Path.cwd(), os.environ)
-    user, _, rest = address.rpartition("@")
-    host, colon, port = rest.rpartition(":")
-    name = host if colon and port.isdecimal() else rest
-    variables: dict[str, object] = {"ansible_host": name.strip("[]")}
-    if user:
-        variables["ansible_user"] = user
-    if colon and port.isdecimal():
-        variables["ansible_port"] = port
-    return connector({name: Target.of(name, variables)}, ssh_config=found.ssh_config, known_hosts=found.known_hosts,
-                     strict=found.strict_host_keys)(name)
+    return connection(address, ssh_config=found.ssh_config, known_hosts=found.known_hosts,
+                      strict=found.strict_host_keys)
 
 
 def keys(args: argparse.Namespace) -> KeyFile:

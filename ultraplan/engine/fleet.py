@@ -12,10 +12,11 @@ from ultraplan.engine.hosts import PATIENCE, HostSession
 from ultraplan.engine.resolve import Resolved
 from ultraplan.inventory.model import Host, Inventory
 from ultraplan.inventory.variables import HostVars, World
-from ultraplan.secrets import Secrets
+from ultraplan.secrets import Secrets, has_marker
 from ultraplan.shell import Account, Program, Reply
-from ultraplan.steps.base import Context, StepType
+from ultraplan.steps.base import Context, StepType, Writer
 from ultraplan.transport.base import Connect
+from ultraplan.transport.streaming import exchange
 from ultraplan.transport.target import Target
 
 
@@ -118,3 +119,8 @@ class _Access:
 
     def upload(self, source: Path, path: str) -> None:
         self._session.connection.upload(source, path, self._account)
+
+    def stream(self, program: Program, sink: Writer) -> Reply:
+        if has_marker(program.text):
+            raise ValueError("a streamed program stands in the host's process list, and would show a secret there")
+        return exchange(self._session.connection, program.text, self._account, sink=sink)

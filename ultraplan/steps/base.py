@@ -165,6 +165,13 @@ class HostStep(StepType[P]):
         return None
 
 
+class Writer(Protocol):
+    """Where bytes go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+
+
 class HostAccess(Protocol):
     """What a controller step may use of a host."""
 
@@ -180,6 +187,10 @@ class HostAccess(Protocol):
 
     def upload(self, source: Path, path: str) -> None:
         """Stream a file of the controller to ``path`` on the host (0600)."""
+
+    def stream(self, program: Program, sink: Writer) -> Reply:
+        """Run a program as `run` does, with its output into ``sink`` as it comes, however much; the reply has its exit
+        code, and of what it said on stderr the end. Its text stands in the host's process list: no secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ GROUP = "ultraplan.steps"
 _FAMILIES = (
     "ultraplan.steps.files", "ultraplan.steps.edits", "ultraplan.steps.trees", "ultraplan.steps.archives",
     "ultraplan.steps.commands", "ultraplan.steps.services", "ultraplan.steps.checks", "ultraplan.steps.flow",
+    "ultraplan.steps.backups",
 )
 
 

@@ -32,6 +32,24 @@ def open_store(url: str, connect: Callable[[str], Connection]) -> Store:
     raise BackupError(f"{url!r} is no place for backups", f"a store is {HELP}")
 
 
+def connection(address: str, *, ssh_config: Path | None = None, known_hosts: Path | None = None,
+               strict: bool = True) -> Connection:
+    """A connection to the host of an ``ssh`` URL: ``[user@]host[:port]``, with ssh_config and known_hosts of the person
+    and the system where none are given. Raises `TransportError` for what is no address."""
+    from ultraplan.transport.target import Target, connector
+
+    user, _, rest = address.rpartition("@")
+    host, colon, port = rest.rpartition(":")
+    name = host if colon and port.isdecimal() else rest
+    variables: dict[str, object] = {"ansible_host": name.strip("[]")}
+    if user:
+        variables["ansible_user"] = user
+    if colon and port.isdecimal():
+        variables["ansible_port"] = port
+    return connector({name: Target.of(name, variables)}, ssh_config=ssh_config, known_hosts=known_hosts,
+                     strict=strict)(name)
+
+
 def _s3(url: str, parts: urllib.parse.SplitResult) -> Store:
     from ultraplan.backup.stores.s3 import Bucket, S3Store
 
