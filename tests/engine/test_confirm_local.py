@@ -56,6 +56,7 @@ SCRIPT = """script: {content: "echo did >>$1/gates\\ntouch $1/$2\\n", args: ["{{
       script: {content: "echo undid >>$1/gates\\nrm $1/$2\\n", args: ["{{ inputs.host }}", "{{ inputs.gate }}"],
                removes: "{{ inputs.host }}/{{ inputs.gate }}"}"""
 GATES = {"own": OWN, "command": DECLARED, "script": SCRIPT}
+SOME_GATES = ("own", "command", pytest.param("script", marks=pytest.mark.long))
 DOOR = """\
 #!/bin/sh
 [ ! -e '{host}/shut' ] || {{ echo 'nobody comes in' >&2; exit 1; }}
@@ -122,7 +123,7 @@ def world(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[World]:
         os.kill(process, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("world", GATES, indirect=True)
+@pytest.mark.parametrize("world", SOME_GATES, indirect=True)
 def test_what_lets_new_connections_in_is_confirmed_and_stays(world: World) -> None:
     assert world.apply(good=True) == 0, world.said
     assert world.there() == ["tree/first", "open"]
@@ -137,7 +138,7 @@ def test_what_lets_new_connections_in_is_confirmed_and_stays(world: World) -> No
     assert world.log("gates") in ({}, {"did": 1, "undid": 1})
 
 
-@pytest.mark.parametrize("world", GATES, indirect=True)
+@pytest.mark.parametrize("world", SOME_GATES, indirect=True)
 def test_what_keeps_new_connections_out_is_undone_by_the_host_and_the_rest_by_the_run(world: World) -> None:
     assert world.apply(good=False) == 1, world.said
     assert "not confirmed over a new connection within 2s; the host has undone it by itself" in world.said
@@ -151,6 +152,7 @@ def test_what_keeps_new_connections_out_is_undone_by_the_host_and_the_rest_by_th
 
 
 @pytest.mark.parametrize("world", ["own", "command"], indirect=True)
+@pytest.mark.long
 def test_a_later_failure_undoes_what_was_confirmed(world: World) -> None:
     assert world.apply("-e", "code=3", good=True) == 1, world.said
     assert world.there() == []
@@ -158,6 +160,7 @@ def test_a_later_failure_undoes_what_was_confirmed(world: World) -> None:
     assert world.log("last") == {"did": 1, "undid": 1}
 
 
+@pytest.mark.long
 def test_what_was_not_confirmed_is_not_tried_again(world: World) -> None:
     plan = world.base / "plan.yaml"
     plan.write_text(plan.read_text().replace("confirm: 2s", "confirm: 2s\n    retries: 3\n    delay: 1s"))
