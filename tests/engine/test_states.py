@@ -22,6 +22,8 @@ from ultraplan.journal.events import (
     Started,
     Unchanged,
     Verified,
+    decode,
+    encode,
 )
 
 
@@ -31,6 +33,7 @@ def _events(direction: Direction) -> list[AnyEvent]:
 
     return [about(Started), about(Skipped), about(Unchanged), about(Prepared, way_back="reversible"),
             about(Intent, attempt=1, epoch=1), about(Outcome, ok=True, attempt=1), about(Outcome, ok=False, attempt=1),
+            about(Intent, attempt=1, epoch=1, confirm=60.0), about(Outcome, ok=False, attempt=1, undone=True),
             about(Verified), about(Failed, error=""), about(InDoubt, why=""), about(Resolved, done=True),
             about(Resolved, done=False)]
 
@@ -64,6 +67,17 @@ def test_no_effect_without_a_durable_way_back_and_none_verified_without_an_effec
         OpState.PREPARED, OpState.INTENT, OpState.MISSED, OpState.DONE}
     assert (OpState.PENDING, "verified") not in TRANSITIONS
     assert (OpState.INTENT, "verified") not in TRANSITIONS
+
+
+def test_a_journal_of_before_there_was_confirm_is_read_and_says_that_nothing_was_armed() -> None:
+    about = '"op":"o","node":"a","host":"h"'
+    intent = decode(f'{{"type":"intent",{about},"attempt":1,"epoch":1,"boot":"b","deadline":3600.0}}'.encode())
+    outcome = decode(f'{{"type":"outcome",{about},"ok":false,"attempt":1,"error":"e"}}'.encode())
+    assert isinstance(intent, Intent) and intent.confirm is None
+    assert isinstance(outcome, Outcome) and not outcome.undone
+    armed = Intent(op="o", node="a", host="h", attempt=1, epoch=1, confirm=60.0)
+    undone = Outcome(op="o", node="a", host="h", ok=False, attempt=1, undone=True)
+    assert (decode(encode(armed)), decode(encode(undone))) == (armed, undone)
 
 
 @pytest.mark.parametrize(("state", "event"), list(product(OpState, (
