@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,37 @@ def test_of_what_was_under_way_when_the_run_was_killed_only_its_host_knows(up: P
     assert not (up.root / "first").exists()
     assert not began.exists()
     assert "rolled back already" in up("rollback", "--dry-run", code=2).stderr
+
+
+def test_what_a_person_has_to_speak_of_first_is_told_beforehand(up: Program) -> None:
+    began = up.root / "localhost" / "began"
+    up("apply", up.plan(f"""
+- {{id: first, file: {{path: "{up.root}/first", content: x}}}}
+- {{id: odd, command: {{run: "true"}}, undo: {{command: {{run: "touch {began}; sleep 2"}}}}}}
+"""), "--yes")
+    process = up.start("rollback", "--yes")
+    wait_for(began)
+    process.kill()
+    process.communicate(timeout=30)
+    time.sleep(2.2)
+    [receipt] = [path for path in (up.folder / "host-0").glob("runs/*/*.r1") if "session" in path.read_text()]
+    receipt.write_text("".join(line for line in receipt.read_text().splitlines(keepends=True) if "exit" not in line))
+    up("rollback", "--yes", code=4)  # as after a power loss
+    assert _undos(up.json("rollback", "--dry-run")) == ["first@localhost left_alone", "odd@localhost in_doubt"]
+    up("resolve", "last", "odd@localhost", "--as", "undone")
+    assert _undos(up.json("rollback", "--dry-run")) == ["first@localhost undone"]
+    up("rollback", "--yes")
+    assert not (up.root / "first").exists()
+
+
+def test_what_is_not_to_be_logged_is_not_shown_either(up: Program) -> None:
+    config = up.root / "localhost" / "config"
+    up("apply", up.plan(f"""
+- {{id: config, file: {{path: "{config}", content: "one"}}, no_log: true}}
+- {{id: mark, command: {{run: "true"}}, undo: {{command: {{run: "echo hidden"}}}}, no_log: true}}
+"""), "--yes")
+    config.write_text("other")
+    told = up("rollback", "--dry-run").stdout
+    assert "config (file) on localhost: changed since the run left it [unless" in told
+    assert "hidden" not in told and "sha256" not in told and "size" not in told
+    assert "sha256" not in up("rollback", "--yes", code=4).stdout

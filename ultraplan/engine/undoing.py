@@ -53,11 +53,12 @@ class Expected(StrEnum):
     GONE = "pre-image gone"
     UNREACHABLE = "unreachable"
     IMPOSSIBLE = "impossible"
+    DOUBT = "in doubt"                   # a person has to say first how it ended
     BEHIND = "left alone"                # something after it cannot be undone
 
 
 STAYS = frozenset({Expected.IRREVERSIBLE, Expected.CONFLICT, Expected.GONE, Expected.UNREACHABLE, Expected.IMPOSSIBLE,
-                   Expected.BEHIND})
+                   Expected.DOUBT, Expected.BEHIND})
 """What would stay as it is."""
 
 
@@ -164,7 +165,9 @@ class Foresight:
                 undo = self._undo(key, looked[key[1]])
                 undos.append(undo)
                 self._play(undo, about)
-        undos += [self._behind(key) for key, state in unwind.state.items() if state is OpState.LEFT]
+        waits = {OpState.LEFT: Expected.BEHIND, OpState.IN_DOUBT: Expected.DOUBT}
+        undos += [self._told((one.node, one.host), waits[state], why=one.why) for one in unwind.left
+                  if (state := unwind.state[one.node, one.host]) in waits]
         return Foreseen(self._job.name.id, tuple(undos))
 
     def _turn_round(self) -> None:
@@ -259,7 +262,8 @@ class Foresight:
     def _declared(self, key: Key, found: State) -> str:
         """What the undo step that the plan declares would do, as its host is now."""
         resolved = self._resolved(key)
-        if resolved is None or resolved.on_host is None or resolved.step.no_log:
+        hidden = self._job.graph.nodes[key[0]].step.no_log
+        if resolved is None or resolved.on_host is None or resolved.step.no_log or hidden:
             return ""
         try:
             change = resolved.on_host.decide(resolved.params, found)
@@ -303,13 +307,11 @@ class Foresight:
             return "removed again"
         return "restored from its pre-image" if "kind" in prepared.before else "put back as it was"
 
-    def _behind(self, key: Key) -> Undo:
-        why = next(one.why for one in self._conductor.unwind.left if (one.node, one.host) == key)
-        return self._told(key, Expected.BEHIND, why=why)
-
     def _told(self, key: Key, expected: Expected, way: str = "", why: str = "", *, unless: tuple[str, ...] = (),
               facts: Mapping[str, Facts] | None = None) -> Undo:
         step, redact = self._job.graph.nodes[key[0]].step, self._job.secrets.redact
+        if step.no_log:
+            why = why.partition(":")[0]
         return Undo(node=key[0], host=key[1], type=step.type, expected=expected, way=redact(way), why=redact(why),
                     unless=unless, facts={} if step.no_log or facts is None else facts)
 

@@ -15,7 +15,8 @@ from ultraplan.secrets import shown
 SIGNS = {Expected.UNDONE: ("↺", "yellow"), Expected.OPEN: ("?", "yellow"), Expected.ALREADY: ("=", "dim")}
 WORDS = {Expected.UNDONE: "to undo", Expected.OPEN: "known only then", Expected.ALREADY: "already as before",
          Expected.CONFLICT: "changed since", Expected.GONE: "without pre-image", Expected.UNREACHABLE: "out of reach",
-         Expected.IMPOSSIBLE: "impossible", Expected.IRREVERSIBLE: "irreversible", Expected.BEHIND: "left alone"}
+         Expected.IMPOSSIBLE: "impossible", Expected.IRREVERSIBLE: "irreversible",
+         Expected.DOUBT: "in doubt", Expected.BEHIND: "left alone"}
 
 
 def which_run(info: Mapping[str, Any], user: str, now: float) -> list[str]:
