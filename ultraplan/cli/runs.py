@@ -22,7 +22,7 @@ examples:
   ultraplan runs prune --older-than 30d
 """
 
-ENDED = ("succeeded", "rolled_back", "failed")
+ENDED = ("succeeded", "rolled_back", "rolled_back_in_part", "failed")
 """How runs end with which nobody has to go on; only those are pruned by age."""
 
 LOOK_EVERY = 0.3
