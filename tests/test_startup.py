@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,41 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
 def test_help_loads_few_modules_of_its_own() -> None:
     ours = {name for name in modules("--help") if name.startswith("ultraplan")}
     assert len(ours) < 30, ours
+
+
+PLAN = """\
+plan: thirty steps
+hosts: web
+inputs: {version: {default: "1"}}
+vars: {root: /srv}
+steps:
+""" + "".join(f"""\
+- id: file_{n}
+  file: {{path: "{{{{ vars.root }}}}/{n}", content: "{{{{ inputs.version }}}}", mode: "0640"}}
+- id: command-{n}
+  command: "migrate --to {{{{ inputs.version }}}}"
+  undo: {{command: migrate --back}}
+  when: steps.file_{n}.changed
+- id: http-{n}
+  http: {{url: "http://{{{{ host.address }}}}:8080/", status: 200}}
+""" for n in range(10))
+
+
+def test_validating_a_plan_loads_what_the_plan_needs_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    (tmp_path / "hosts.ini").write_text("[web]\nweb[1:3] ansible_host=192.0.2.1\n")
+    loaded = modules("validate", str(tmp_path / "plan.yaml"), "-i", str(tmp_path / "hosts.ini"))
+    assert {name.split(".")[0] for name in loaded} & HEAVY == {"msgspec", "yaml"}
+    wanted = {f"ultraplan.steps.{name}" for name in ("files", "commands", "checks")}
+    assert wanted <= set(loaded)
+    unwanted = {"archives", "backups", "edits", "flow", "services", "trees"}
+    assert not {f"ultraplan.steps.{name}" for name in unwanted} & set(loaded)
+    assert not {name for name in loaded if name.startswith(("importlib.metadata", "difflib", "subprocess", "email"))}
+
+
+def test_the_registry_knows_every_step_type_and_the_module_that_has_it() -> None:
+    from ultraplan.steps.registry import registry
+
+    for file in (ROOT / "ultraplan" / "steps").glob("*.py"):
+        for kind in getattr(import_module(f"ultraplan.steps.{file.stem}"), "STEPS", ()):
+            assert type(registry()[kind.name]) is kind

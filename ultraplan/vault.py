@@ -7,19 +7,15 @@ three hex lines: salt, HMAC-SHA256, ciphertext. The keys are PBKDF2-HMAC-SHA256 
 
 from __future__ import annotations
 
-import hmac
 import json
 import os
 import re
-import secrets as entropy
-import subprocess
 import urllib.parse
 from binascii import Error as HexError
 from binascii import hexlify, unhexlify
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from hashlib import pbkdf2_hmac
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +52,11 @@ def encrypt(plaintext: str, password: bytes, *, label: str | None = None, salt: 
         raise ValueError("a vault password cannot be empty")
     if label is not None and not _LABEL.fullmatch(label):
         raise ValueError("a vault label holds no blanks and no ';'")
+    import hmac
+
     from cryptography.hazmat.primitives import padding
 
-    salt = entropy.token_bytes(32) if salt is None else salt
+    salt = os.urandom(32) if salt is None else salt
     key, mac_key, counter = _keys(password, salt)
     padder = padding.PKCS7(_BLOCK * 8).padder()
     sealed = _ctr(key, counter, padder.update(plaintext.encode()) + padder.finalize())
@@ -74,6 +72,8 @@ def decrypt(text: str, password: bytes) -> str:
     Raises `SecretError` where it is no vault document, of an unknown version or cipher, damaged, or encrypted with
     another password. The message never holds any of it.
     """
+    import hmac
+
     from cryptography.hazmat.primitives import padding
 
     salt, mac, sealed = _parse(text)
@@ -108,6 +108,8 @@ def _parse(text: str) -> tuple[bytes, bytes, bytes]:
 
 @lru_cache(maxsize=256)
 def _keys(password: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
+    from hashlib import pbkdf2_hmac
+
     derived = pbkdf2_hmac("sha256", password, salt, _ROUNDS, 2 * _KEY + _BLOCK)
     return derived[:_KEY], derived[_KEY:2 * _KEY], derived[2 * _KEY:]
 
@@ -146,6 +148,8 @@ def _path(name: str) -> Path:
 
 
 def _run(path: Path, environ: Mapping[str, str]) -> bytes:
+    import subprocess
+
     try:
         done = subprocess.run([str(path)], stdout=subprocess.PIPE, timeout=_SCRIPT_SECONDS, check=False,
                               env=dict(environ))

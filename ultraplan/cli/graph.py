@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from ultraplan.secrets import shown
     from ultraplan.steps.registry import registry
 
-    graph = options.compiled(args).graph
+    graph = options.graph(args)
     ways = render.ways_back(registry())
     if args.json:
         print(json.dumps({

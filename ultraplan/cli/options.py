@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ultraplan.engine.compiled import Request
     from ultraplan.engine.job import Job
     from ultraplan.engine.settings import Settings
+    from ultraplan.graph.model import Graph
     from ultraplan.journal.base import Store
+    from ultraplan.language.errors import Diagnostic
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -46,16 +49,32 @@ def settings(args: argparse.Namespace) -> Settings:
 
 
 def compiled(args: argparse.Namespace) -> Job:
-    """The compiled plan that a command line names. Raises `SourceError` with every mistake, those in ``-e`` too."""
-    from ultraplan.engine.job import Request, compile_job, inputs_in
+    """The plan that a command line names, compiled, with a way to its hosts. Raises `SourceError` with every mistake,
+    those in ``-e`` too."""
+    from ultraplan.engine.job import compile_job
+
+    asked, wrong = request(args)
+    return compile_job(asked, settings(args), mistakes=wrong)
+
+
+def graph(args: argparse.Namespace) -> Graph:
+    """The graph of the plan that a command line names; raises as `compiled`."""
+    from ultraplan.engine.compiled import compile_request
+
+    asked, wrong = request(args)
+    return compile_request(asked, settings(args), mistakes=wrong).graph
+
+
+def request(args: argparse.Namespace) -> tuple[Request, list[Diagnostic]]:
+    """What a command line asks for, and what is wrong with its ``-e``."""
+    from ultraplan.engine.compiled import Request, inputs_in
     from ultraplan.language.inputs import examine_extra
 
     given, wrong = examine_extra(args.inputs)
     # Inputs from the environment are taken now, so that a saved plan holds them.
-    request = Request(plan=args.plan, inventory=tuple(args.inventory), given=given, limit=args.limit,
-                      environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags),
-                      folder=str(Path.cwd()))
-    return compile_job(request, settings(args), mistakes=wrong)
+    return Request(plan=args.plan, inventory=tuple(args.inventory), given=given, limit=args.limit,
+                   environment=inputs_in(os.environ), tags=_split(args.tags), skip_tags=_split(args.skip_tags),
+                   folder=str(Path.cwd())), wrong
 
 
 def store(args: argparse.Namespace) -> Store:

@@ -21,8 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    job = options.compiled(args)
-    graph = job.graph
+    graph = options.graph(args)
     said = {"plan": graph.document.name, "steps": len(graph.nodes), "hosts": len(graph.hosts),
             "batches": len(graph.batches)}
     if args.json:

@@ -59,7 +59,9 @@ def compile_plan(
         raise SourceError([mistake("too-large", f"the plan has more than {MAX_NODES} steps", document.origin, "steps",
                                    hint="look for includes and loops that multiply")]) from None
     units, vertices = expander.units, expander.vertices
-    bare: Bare = {name: (kind.raw_params, kind.shorthand) for name, kind in step_types.items()}
+    used = {step.type for unit in units for step in (unit.step, unit.step.undo) if step is not None}
+    bare: Bare = {name: (kind.raw_params, kind.shorthand)
+                  for name in used if (kind := step_types.get(name)) is not None}
     names = Names(units, world, step_types, doubts)
     files = FileUses(beside, world, doubts) if beside is not None else None
     wrong = [*wrong_hosts, *link(units, expander.scopes, vertices, names, bare, files), *_unknown_tags(units, tags)]

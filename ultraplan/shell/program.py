@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 
@@ -64,6 +63,8 @@ class Reply:
 @cache
 def library() -> str:
     """The function library (every ``lib/*.sh`` beside this file, in name order), sent once to each shell."""
+    from importlib import resources  # only a run needs it
+
     folder = resources.files("ultraplan.shell") / "lib"
     parts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sh")), key=lambda e: e.name)
     return "".join(part.read_text(encoding="utf-8") for part in parts)

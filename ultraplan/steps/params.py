@@ -11,7 +11,6 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from ultraplan.language.filters import text
 from ultraplan.language.values import DURATION_PATTERN, MODE_PATTERN, SIZE_PATTERN, Duration, Size
 from ultraplan.steps.base import StepType
 
@@ -167,7 +166,11 @@ def _as_text(wanted: Any, value: Any) -> Any:
     if isinstance(value, bool | int | float):
         types = {one.get("type", "any" if "enum" not in one else "enum") for one in choices}
         free = any(one.get("type") == "string" and "pattern" not in one for one in choices)
-        return text(value) if free and types <= {"string", "null"} else value
+        if not free or not types <= {"string", "null"}:
+            return value
+        from ultraplan.language.filters import text  # and Jinja with it, which checking a plan may do without
+
+        return text(value)
     if isinstance(value, Mapping):
         inner: Mapping[str, Any] = next((one for one in choices if one.get("type") == "object"), {})
         known, others = inner.get("properties", {}), inner.get("additionalProperties")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Become:
             raise AuthenticationFailed(host, f"become: {user!r} is no account name")
         match account.method:
             case "sudo" if self.password is not None:
-                token = secrets.token_hex(16)
+                token = os.urandom(16).hex()
                 inner = f"echo {token}.ready >&2;exec {join(words)}"
                 ask = ("sudo", "-H", "-S", "-p", f"{token}.password", "-u", user)
                 dialogue = Dialogue(host, account, token, self.password)

@@ -6,21 +6,42 @@ a Compose file, ``env:PREFIX`` for environment variables, ``scan:NETWORK:PORTS``
 that claims the text reads it, and its mistakes count.
 """
 
-from ultraplan.inventory.sources import (
-    alternatives,
-    compose,
-    directory,
-    environment,
-    host_list,
-    ini_file,
-    scan,
-    script,
-    yaml_file,
-)
-from ultraplan.inventory.sources.base import Kind, Reading, read_with
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from ultraplan.inventory.sources.base import Kind, Opened, Reading, read_with
+
+
+class _Lazy:
+    """A kind whose module is imported when ``may`` says that a source may be of it."""
+
+    def __init__(self, module: str, name: str, may: Callable[[Opened], bool] = lambda source: True) -> None:
+        self._module, self._name, self._may = module, name, may
+
+    @property
+    def kind(self) -> Kind:
+        found: Kind = getattr(import_module(f"{__name__}.{self._module}"), self._name)()
+        return found
+
+    def claims(self, source: Opened) -> bool:
+        return self._may(source) and self.kind.claims(source)
+
+    def read(self, source: Opened, into: Reading) -> None:
+        self.kind.read(source, into)
+
 
 KINDS: tuple[Kind, ...] = (
-    alternatives.Alternatives(), environment.Environment(), scan.Scan(), host_list.HostList(), directory.Directory(),
-    script.Script(), compose.Compose(), yaml_file.YamlFile(), ini_file.IniFile())
+    _Lazy("alternatives", "Alternatives", lambda source: "|" in source.name),
+    _Lazy("environment", "Environment", lambda source: source.name.startswith("env:")),
+    _Lazy("scan", "Scan", lambda source: source.name.startswith("scan:")),
+    _Lazy("host_list", "HostList", lambda source: "," in source.name),
+    _Lazy("directory", "Directory"),
+    _Lazy("script", "Script", lambda source: source.executable),
+    _Lazy("compose", "Compose", lambda source: "compose" in source.path.name),
+    _Lazy("yaml_file", "YamlFile"),
+    _Lazy("ini_file", "IniFile"),
+)
 
 __all__ = ["KINDS", "Kind", "Reading", "read_with"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,6 +38,11 @@ class Opened:
     def there(self) -> bool:
         """Whether there is a file or folder of that name."""
         return exists(self.path)
+
+    @property
+    def executable(self) -> bool:
+        """Whether it is a file that we may execute."""
+        return self.there and self.path.is_file() and os.access(self.path, os.X_OK)
 
     @property
     def absolute(self) -> Path:
