@@ -53,7 +53,8 @@ def measure(lab: Lab, counts: Sequence[int], work: Work, tools: Sequence[str], r
                         if usage.seconds > PATIENCE:
                             done_with.add(name)
                 except (Failed, WrongState, Slow) as error:
-                    table.notes.append(f"{tool.label} with {count}: {error}")
+                    print(f"  {error}", file=sys.stderr, flush=True)
+                    table.notes.append(f"With {count} hosts: {str(error).splitlines()[0]}")
                     table.failed = table.failed or not isinstance(error, Slow)
                     done_with.add(name)
                 finally:

@@ -12,6 +12,7 @@ from benchmarks.tools.base import Phase, Tool
 from benchmarks.work import MODE
 
 _FORKS = 50
+_PATIENCE = 120  # seconds to connect: on a busy machine the default of 10 makes hosts unreachable
 
 
 class Ansible(Tool):
@@ -33,7 +34,7 @@ class Ansible(Tool):
         (folder / "playbook.yml").write_text(json.dumps([play], indent=1))
         (folder / "ansible.cfg").write_text("\n".join([
             "[defaults]", f"forks = {_FORKS}", "gathering = explicit", "host_key_checking = True",
-            "retry_files_enabled = False", *self._settings(),
+            "retry_files_enabled = False", f"timeout = {_PATIENCE}", *self._settings(),
             "[ssh_connection]", "pipelining = True",
             f"control_path_dir = {folder}/cp",
             "ssh_args = -o ControlMaster=auto -o ControlPersist=60s", ""]))
