@@ -14,7 +14,7 @@ from ultraplan.inventory.model import Host, Inventory
 from ultraplan.inventory.variables import HostVars, World
 from ultraplan.secrets import Secrets, has_marker
 from ultraplan.shell import Account, Program, Reply
-from ultraplan.steps.base import Context, StepType, Writer
+from ultraplan.steps.base import Context, Reader, StepType, Writer
 from ultraplan.transport.base import Connect
 from ultraplan.transport.streaming import exchange
 from ultraplan.transport.target import Target
@@ -121,6 +121,13 @@ class _Access:
         self._session.connection.upload(source, path, self._account)
 
     def stream(self, program: Program, sink: Writer) -> Reply:
-        if has_marker(program.text):
-            raise ValueError("a streamed program stands in the host's process list, and would show a secret there")
-        return exchange(self._session.connection, program.text, self._account, sink=sink)
+        return exchange(self._session.connection, _plain(program), self._account, sink=sink)
+
+    def feed(self, program: Program, source: Reader) -> Reply:
+        return exchange(self._session.connection, _plain(program), self._account, source=source)
+
+
+def _plain(program: Program) -> str:
+    if has_marker(program.text):
+        raise ValueError("a streamed program stands in the host's process list, and would show a secret there")
+    return program.text

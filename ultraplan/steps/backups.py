@@ -78,7 +78,7 @@ class Backup(ControllerStep[BackupParams]):
 """
 
     def check(self, raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        return _bad_place(raw)
+        return bad_place(raw)
 
     def resources(self, params: BackupParams) -> tuple[str, ...]:
         return tuple(f"tree:{path.rstrip('/') or '/'}" for path in params.paths)
@@ -87,7 +87,7 @@ class Backup(ControllerStep[BackupParams]):
         return ()  # nothing on the host
 
     def decide(self, params: BackupParams, state: State) -> Change | None:
-        return Change(summary=f"back up {', '.join(params.paths)} as {params.name} to {_shown(params.store)}")
+        return Change(summary=f"back up {', '.join(params.paths)} as {params.name} to {shown_place(params.store)}")
 
     def act(self, params: BackupParams, state: State, context: Context) -> Mapping[str, Any]:
         from ultraplan.backup.catalogue import newest
@@ -95,8 +95,8 @@ class Backup(ControllerStep[BackupParams]):
         from ultraplan.backup.sources.host import HostFiles
         from ultraplan.backup.write import Order, create
 
-        with _told(), closing(_open(params.store, context)) as store:
-            keys = _keys(params.keys, context)
+        with told(), closing(open_place(params.store, context)) as store:
+            keys = key_files(params.keys, context)
             signing = signing_key(context.base / Path(params.signing_key).expanduser())
             if public_text(signing) not in keys.signers:
                 raise StepFailed(f"{params.signing_key} is not the key that {', '.join(params.keys)} says sets are "
@@ -105,7 +105,7 @@ class Backup(ControllerStep[BackupParams]):
             source = HostFiles(_Link(context.host), params.paths, params.exclude, params.one_file_system)
             made = create(store, source, Order(
                 name=params.name, keys=keys, signing=signing, parent=before.parent if before else None,
-                unchanged=params.unchanged, read=_Stoppable(context).tick))
+                unchanged=params.unchanged, read=Stoppable(context).tick))
         content = made.manifest.content
         for note in made.notes[:20]:
             context.log(f"{note.path.decode('utf-8', 'backslashreplace')}: {note.text}")
@@ -148,27 +148,27 @@ class BackupVerify(ControllerStep[VerifyParams]):
 """
 
     def check(self, raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        return _bad_place(raw)
+        return bad_place(raw)
 
     def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
         return ()
 
     def decide(self, params: VerifyParams, state: State) -> Change | None:
-        return Change(summary=f"verify {params.set} in {_shown(params.store)}, level {params.level}")
+        return Change(summary=f"verify {params.set} in {shown_place(params.store)}, level {params.level}")
 
     def act(self, params: VerifyParams, state: State, context: Context) -> Mapping[str, Any]:
         from ultraplan.backup.catalogue import choose, note_verified, open_set
         from ultraplan.backup.read import Reading, read_set
         from ultraplan.backup.restore import rehearse
 
-        with _told(), closing(_open(params.store, context)) as store:
-            keys = _keys(params.keys, context)
+        with told(), closing(open_place(params.store, context)) as store:
+            keys = key_files(params.keys, context)
             name, _, which = params.set.partition("/")
             opened = open_set(store, choose(store, name, which or "latest"), keys.signers)
             age = (datetime.now(UTC) - opened.manifest.point).total_seconds()
             if params.max_age is not None and age > params.max_age:
                 raise StepFailed(f"{opened.found.ref} goes back {Duration(round(age))}, {params.max_age} is allowed")
-            reading = Reading(identities=keys.identities, tick=_Stoppable(context).tick)
+            reading = Reading(identities=keys.identities, tick=Stoppable(context).tick)
             if params.level == "read":
                 read_set(store, opened, reading)
             elif params.level == "restore":
@@ -218,9 +218,9 @@ class BackupPrune(ControllerStep[PruneParams]):
     def check(self, raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
         kept = [name for name in raw if name.startswith("keep_")]
         if not kept:
-            return [*_bad_place(raw), ((), "nothing is kept, so everything would be removed: say what to keep, for "
+            return [*bad_place(raw), ((), "nothing is kept, so everything would be removed: say what to keep, for "
                                            "example `keep_last: 3` or `keep_within: 30d`")]
-        return _bad_place(raw)
+        return bad_place(raw)
 
     def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
         return ()
@@ -232,8 +232,9 @@ class BackupPrune(ControllerStep[PruneParams]):
         policy = Policy(last=params.keep_last, hourly=params.keep_hourly, daily=params.keep_daily,
                         weekly=params.keep_weekly, monthly=params.keep_monthly, yearly=params.keep_yearly,
                         within=float(params.keep_within or 0.0))
-        with _told(), closing(_open(params.store, context)) as store:
-            pruning = preview_prune(store, _keys(params.keys, context).signers, policy, datetime.now(UTC), params.name)
+        with told(), closing(open_place(params.store, context)) as store:
+            signers = key_files(params.keys, context).signers
+            pruning = preview_prune(store, signers, policy, datetime.now(UTC), params.name)
         return State({"stay": {one.candidate.set: ", ".join(one.reasons) for one in pruning.verdicts if one.stays},
                       "go": [one.found.ref for one in pruning.going], "remains": [one.ref for one in pruning.remains],
                       "refused": {found.ref: why for found, why in pruning.bad}}, {"pruning": pruning})
@@ -243,14 +244,14 @@ class BackupPrune(ControllerStep[PruneParams]):
         if not go and not remains:
             return None
         return Change(
-            summary=f"remove {len(go)} of {len(go) + len(state.facts['stay'])} sets from {_shown(params.store)}",
+            summary=f"remove {len(go)} of {len(go) + len(state.facts['stay'])} sets from {shown_place(params.store)}",
             diff=(*(FieldDiff(one, "there", None, "no rule keeps it") for one in go),
                   *(FieldDiff(one, "never completed", None) for one in remains)))
 
     def act(self, params: PruneParams, state: State, context: Context) -> Mapping[str, Any]:
         from ultraplan.backup.upkeep import prune
 
-        with _told(), closing(_open(params.store, context)) as store:
+        with told(), closing(open_place(params.store, context)) as store:
             return {"removed": prune(store, state.detail["pruning"], lambda one: context.log(f"{one} is gone"))}
 
 
@@ -268,7 +269,7 @@ class _Link:
         return self._host.stream(Program(text), sink)
 
 
-class _Stoppable:
+class Stoppable:
     """Lets a run that is being stopped stop a transfer."""
 
     def __init__(self, context: Context) -> None:
@@ -279,7 +280,7 @@ class _Stoppable:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """What a backup says of its failure, as a step's."""
     from ultraplan.backup.errors import BackupError
 
@@ -289,7 +290,8 @@ def _told() -> Iterator[None]:
         raise StepFailed(f"{error}\n{error.hint}" if error.hint else str(error)) from None
 
 
-def _open(url: str, context: Context) -> BackupStore:
+def open_place(url: str, context: Context) -> BackupStore:
+    """The store of a plan; a relative folder is beside the plan."""
     from ultraplan.backup.stores.urls import connection, local_path, open_store
 
     if local_path(url) is not None and "://" not in url:
@@ -297,13 +299,14 @@ def _open(url: str, context: Context) -> BackupStore:
     return open_store(url, connection)
 
 
-def _keys(files: list[str], context: Context) -> KeyFile:
+def key_files(files: list[str], context: Context) -> KeyFile:
+    """What the key files of a plan say."""
     from ultraplan.backup.keys import read_keys
 
     return read_keys(context.base / Path(file).expanduser() for file in files)
 
 
-def _bad_place(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+def bad_place(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """A store that cannot be one, as far as the text tells."""
     url = raw.get("store")
     if isinstance(url, str) and "://" in url and "{{" not in url \
@@ -312,7 +315,7 @@ def _bad_place(raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]
     return []
 
 
-def _shown(url: str) -> str:
+def shown_place(url: str) -> str:
     """A store's URL for people: without its options."""
     return url.partition("?")[0]
 

@@ -172,6 +172,13 @@ class Writer(Protocol):
         """Take all of ``data``."""
 
 
+class Reader(Protocol):
+    """Where bytes come from."""
+
+    def read(self, count: int, /) -> bytes:
+        """Up to ``count`` bytes; none at the end."""
+
+
 class HostAccess(Protocol):
     """What a controller step may use of a host."""
 
@@ -191,6 +198,9 @@ class HostAccess(Protocol):
     def stream(self, program: Program, sink: Writer) -> Reply:
         """Run a program as `run` does, with its output into ``sink`` as it comes, however much; the reply has its exit
         code, and of what it said on stderr the end. Its text stands in the host's process list: no secrets."""
+
+    def feed(self, program: Program, source: Reader) -> Reply:
+        """`stream` the other way: its input comes from ``source``; what it prints is dropped. Part of `act` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
