@@ -66,7 +66,8 @@ def _taken_over(up: Program) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("by", [-HOUR, DAY], ids=["an hour back", "a day forward"])
+@pytest.mark.parametrize("by", [pytest.param(-HOUR, id="an hour back"),
+                                pytest.param(DAY, id="a day forward", marks=pytest.mark.long)])
 def test_a_jump_in_the_middle_of_a_run_changes_nothing_of_it(up: Program, by: float) -> None:
     began = up.root / "a" / "count"
     run = shifted(up, by, "apply", plan(up, "60s"), "--yes", "-e", UNTIL_TOLD, at=began)
@@ -83,7 +84,8 @@ def test_a_jump_in_the_middle_of_a_run_changes_nothing_of_it(up: Program, by: fl
     assert count(up) == ["began", "ended", "undone"]
 
 
-@pytest.mark.parametrize("by", [-DAY, DAY], ids=["a day back", "a day forward"])
+@pytest.mark.parametrize("by", [pytest.param(-DAY, id="a day back", marks=pytest.mark.long),
+                                pytest.param(DAY, id="a day forward")])
 def test_an_effect_of_a_killed_run_is_waited_for_by_the_hosts_own_clock(up: Program, by: float) -> None:
     _killed_in_the_effect(up, plan(up, "60s"), UNTIL_TOLD)
     run = shifted(up, by, "resume", at=up.folder)
@@ -94,7 +96,8 @@ def test_an_effect_of_a_killed_run_is_waited_for_by_the_hosts_own_clock(up: Prog
     assert count(up) == ["began", "ended"], "it was neither ended nor done again"
 
 
-@pytest.mark.parametrize("by", [-DAY, DAY], ids=["a day back", "a day forward"])
+@pytest.mark.parametrize("by", [pytest.param(-DAY, id="a day back"),
+                                pytest.param(DAY, id="a day forward", marks=pytest.mark.long)])
 def test_and_is_ended_by_it_when_its_time_is_up(up: Program, by: float) -> None:
     _killed_in_the_effect(up, plan(up, "4s"), FOR_EVER)
     began = time.monotonic()

@@ -38,7 +38,8 @@ STEPS = f"""
 """
 
 
-@pytest.mark.parametrize("account", ACCOUNTS)
+@pytest.mark.parametrize("account", ["csher", "fisher", *(
+    pytest.param(name, marks=pytest.mark.long) for name in ("basher", "dasher"))])
 def test_a_plan_works_whatever_the_login_shell_is(world: Callable[..., World], account: str) -> None:
     here = world(1)
     host, = here.hosts
