@@ -304,6 +304,25 @@ def test_killed_again_while_it_finds_out_what_became_of_it(world: World, second:
     assert (world.armed(), timers(world.host)) == ([], [])
 
 
+@pytest.mark.parametrize("verb", ["resume", "rollback"])
+@pytest.mark.parametrize("world", ["command"], indirect=True)
+@pytest.mark.long
+def test_who_goes_on_while_everybody_is_locked_out_waits_until_the_host_has_undone_it(world: World, verb: str) -> None:
+    world.window(40)
+    (world.base / "ultraplan.yaml").write_text("reconnect: 2s\n")
+    host = ("-e", f"host={world.host}", "-e", "gate=shut")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "ULTRAPLAN_STATE": str(world.base / "state")}
+    process = subprocess.Popen([*PROGRAM, "apply", "plan.yaml", "-i", "hosts", "--yes", *host], cwd=world.base,
+                               env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    until(lambda: world.log("gates") == {"did": 1}, 60)
+    process.kill()
+    process.communicate()
+    assert world.log("gates") == {"did": 1}
+    code = world.run("resume") if verb == "resume" else world.run("rollback", "--yes")
+    assert code == (1 if verb == "resume" else 0), world.said
+    assert (world.there(), world.log("gates")) == ([], {"did": 1, "undid": 1})
+
+
 @pytest.mark.parametrize("world", ["own", "command"], indirect=True)
 @pytest.mark.long
 def test_a_reboot_before_the_confirmation_is_not_one(world: World) -> None:

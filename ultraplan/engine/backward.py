@@ -172,6 +172,7 @@ class _Undo:
             return True
         if self.run.last_intent(self.op, "reverse") is not None:
             return False  # an undo of our own began, so this was settled before it
+        self.dead_man.await_host(session, resolved)
         settled = self.dead_man.settle(session, resolved, known[0].attempt)
         if settled.how != "fired":
             return False

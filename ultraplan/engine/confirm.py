@@ -27,7 +27,7 @@ from ultraplan.graph.model import Node
 from ultraplan.journal.events import Prepared
 from ultraplan.shell import Program, Reply
 from ultraplan.steps.base import State, StepFailed
-from ultraplan.transport.base import DeadlineExceeded, TransportError
+from ultraplan.transport.base import DeadlineExceeded, HostKeyMismatch, TransportError
 
 ANSWER = 2.0
 """Seconds in which an effect that leaves the connection alone has usually answered over it."""
@@ -186,6 +186,24 @@ class DeadMan:
             self._run.sleep(BETWEEN)
 
     # -- both ways ----------------------------------------------------------------------------------------------
+
+    def await_host(self, session: HostSession, resolved: Resolved) -> None:
+        """For who goes on with a run whose last attempt was armed: wait until the host, which may have locked everybody
+        out, has had the time to undo it. Raises nothing: who asks next is told that it is away."""
+        known = self._run.last_intent(self._op, "forward")
+        if known is None or known[0].confirm is None:
+            return
+        longest = known[0].confirm + AFTERWARDS
+        until = time.monotonic() + min(longest, max(0.0, known[1] + longest - time.time()))
+        while time.monotonic() < until:
+            try:
+                session.facts(resolved.account)
+                return
+            except (Fenced, HostKeyMismatch):
+                return
+            except TransportError:
+                session.forget()
+            self._run.sleep(BETWEEN)
 
     def settle(self, session: HostSession, resolved: Resolved, attempt: int) -> Settled:
         """Make sure that the host will not undo the attempt by itself any more, or wait until it has."""

@@ -192,6 +192,7 @@ class Operation:
         if known is None:
             return False
         attempt = known[0].attempt
+        self.dead_man.await_host(session, resolved)
         receipt = self.recovery.receipt(session, self.op, str(attempt), resolved.account, resolved.timeout)
         ended = self.recovery.ended(session, self.op, str(attempt), resolved.account, receipt, known[0].boot)
         if known[0].confirm is not None and (receipt.state != "absent" or ended != Ended(None)):
