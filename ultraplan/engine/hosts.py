@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ultraplan.engine.looks import AndLook, Shared, shares
 from ultraplan.engine.operations import host_key
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
@@ -161,6 +162,13 @@ class HostSession:
 
     def _look(self, programs: Sequence[Program], account: Account | None, here: RunHere | None) -> list[Reply]:
         texts = [self._final(program) for program in programs]
+        shared = Shared(texts) if shares(programs) else None
+        replies = self._look_at([shared.text] if shared is not None else texts, account, here)
+        if shared is None:
+            return replies
+        return shared.replies(replies[0]) or self._look_at(texts, account, None)
+
+    def _look_at(self, texts: Sequence[str], account: Account | None, here: RunHere | None) -> list[Reply]:
         with self._lock:
             first = []
             if account not in self._facts:
@@ -229,23 +237,32 @@ class HostSession:
         """
         place = self._place(here, account)
         programs: list[Ahead] = []
+        sent: list[tuple[Effort, AndLook | None]] = []
         for effort in efforts:
             if effort.program is not None:
                 self._upload(effort.program.uploads, place, account)
-            programs.append(Ahead(self._text(here, place, effort), timeout=effort.deadline))
-            if effort.program is not None:
+            text, both = self._text(here, place, effort), None
+            if effort.program is not None and effort.then.gentle:
+                both = AndLook(text, self._final(effort.then))
+            programs.append(Ahead(text if both is None else both.text, timeout=effort.deadline))
+            if effort.program is not None and both is None:
                 programs.append(Ahead(self._final(effort.then), stops=False, timeout=LOOK_TIMEOUT))
+            sent.append((effort, both))
         last: Reply | None = None
-        todo = iter(efforts)
+        todo = iter(sent)
         with self._shell(account) as shell:
             replies = shell.stream(programs, idle)
             for reply in replies:
-                effort = next(todo)
+                effort, both = next(todo)
+                looked = None
+                if both is not None:
+                    reply, looked = both.replies(reply)
+                elif reply.exit == 0 and effort.program is not None:
+                    looked = next(replies)
                 if reply.exit in (FENCED, CLAIMED, UNCLAIMABLE, OTHERWISE):
                     last = reply
-                    continue
-                looked = next(replies) if reply.exit == 0 and effort.program is not None else None
-                yield reply, looked
+                else:
+                    yield reply, looked
         if last is None:
             return
         if effort.program is None or self._not_its_own(here, effort.op, effort.attempt, account, last):

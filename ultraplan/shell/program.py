@@ -32,12 +32,14 @@ class Program:
 
     Its stdin is empty. Its exit code says whether it worked; 0 is success. Values in it went through `quote`; secrets
     in it are markers. ``foreign``: it runs a person's own command, so it gets a session (setsid) of its own, a bounded
-    output, and is killed as a group at its deadline.
+    output, and is killed as a group at its deadline. ``gentle``: a look that leaves its shell as it found it (folder,
+    options, traps, open files) and ends it only where it cannot look, so that others may follow in the same shell.
     """
 
     text: str
     uploads: tuple[Upload, ...] = ()
     foreign: bool = False
+    gentle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

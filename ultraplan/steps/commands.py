@@ -112,7 +112,7 @@ class _RunStep(HostStep[R]):
             f"if [ -e {quote(path)} ] || [ -L {quote(path)} ]; then echo {name}; fi"
             for name, path in (("creates", params.creates), ("removes", params.removes)) if path is not None
         ]
-        return Program("\n".join(tests) or ":")
+        return Program("\n".join(tests) or ":", gentle=True)
 
     def observe(self, params: R, reply: Reply) -> State:
         if reply.exit != 0:

@@ -93,7 +93,7 @@ class FileStep(HostStep[FileParams]):
             text, path = f"{text}up_resolve {path}\n", '"$up_at"'
         if content is not None and content.secret:
             text += f"{content.function()[0]}up_matches {path}\n"
-        return Program(f"{text}up_look {path} {limit} sum\n")
+        return Program(f"{text}up_look {path} {limit} sum\n", gentle=True)
 
     def observe(self, params: FileParams, reply: Reply) -> State:
         """Kind, mode, owner, and size and digest of the content where the step has one."""

@@ -73,7 +73,8 @@ class DirectoryStep(HostStep[DirectoryParams]):
 
     def probe(self, params: DirectoryParams) -> Program:
         """One look, without content."""
-        return Program(f"{ask_accounts(params.owner, params.group)}up_look {quote(tidy(params.path))} -1\n")
+        asked = ask_accounts(params.owner, params.group)
+        return Program(f"{asked}up_look {quote(tidy(params.path))} -1\n", gentle=True)
 
     def observe(self, params: DirectoryParams, reply: Reply) -> State:
         """Kind, mode and owner."""
@@ -156,7 +157,7 @@ class LinkStep(HostStep[LinkParams]):
         at, text = quote(tidy(params.path)), ""
         if params.hard:
             text = f"[ -L {at} ] || ! [ {at} -ef {quote(tidy(params.target))} ] || echo one=1\n"
-        return Program(f"{text}up_look {at} -1\n")
+        return Program(f"{text}up_look {at} -1\n", gentle=True)
 
     def observe(self, params: LinkParams, reply: Reply) -> State:
         """The kind; a symbolic link's target; for a hard link, whether it is one."""
@@ -242,7 +243,7 @@ class AbsentStep(HostStep[AbsentParams]):
     def probe(self, params: AbsentParams) -> Program:
         """One look, with the content of a small file."""
         at = quote(tidy(params.path))
-        return Program(f"up_look_removal {at}\nup_look {at} {SHOWN_LIMIT}\n")
+        return Program(f"up_look_removal {at}\nup_look {at} {SHOWN_LIMIT}\n", gentle=True)
 
     def observe(self, params: AbsentParams, reply: Reply) -> State:
         """Kind, mode and owner; a file's size, and if it is small, its digest."""

@@ -7,6 +7,9 @@ frame_end() {
 	printf '\036%s %s %s\n' "$_up_nonce" "$1" "$2" >&2
 }
 
+# up_next TOKEN STATUS: ends the answer of one of several looks that share a shell.
+up_next() { printf '\036%s %s\n' "$1" "$2"; }
+
 # sshd gives a shell that is no login shell a PATH without the administration tools.
 for _up_dir in /usr/local/sbin /usr/sbin /sbin; do
 	case :$PATH: in *:"$_up_dir":*) ;; *) PATH=$PATH:$_up_dir ;; esac
