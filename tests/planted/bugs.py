@@ -89,7 +89,7 @@ BUGS = (
         (f"{ENGINE}/conduct.py", "or any(hosts is None or key[1] in hosts for key in self._busy)", ""),
         (f"{ENGINE}/conduct.py", "if event.host in self.unwinding:\n                    raise ProtocolError(",
          "if False:\n                    raise ProtocolError("),
-    ), ("tests/engine/test_conduct.py", *SIMULATED)),
+    ), SIMULATED),
     Bug("a lease never runs out", (
         (f"{JOURNAL}/leases.py", "if age <= other_ttl:", "if True:"),
     ), ("tests/conformance/test_store.py",)),
