@@ -89,11 +89,14 @@ def test_what_somebody_changed_since_is_told_beforehand_as_a_table(two: Program)
     config.write_text("somebody else's\n")
     told = two("rollback", "--dry-run").stdout
     stays = told[told.index("what would stay as it is"):]
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(config.stat().st_mtime))
     assert "config (file) on b: changed since the run left it: " in stays
+    assert f"; written {when} " in stays
     assert "size 4 → 16" in stays
     table = [line.split() for line in stays.splitlines()]
     assert ["before", "the", "run", "left", "by", "the", "run", "now"] in table
     assert ["size", "absent", "4", "16"] in table
+    assert ["written", "-", "-", *when.split()] in table
     assert "folder (directory) on b: left alone, because config after it could not be undone" in stays
     assert "rollback: 4 to undo, 1 changed since, 1 left alone, on 2 hosts" in told
     found = _undos(two.json("rollback", "--dry-run"))
@@ -154,7 +157,8 @@ def test_of_what_was_under_way_when_the_run_was_killed_only_its_host_knows(up: P
     wait_for(began)
     process.kill()
     process.communicate(timeout=30)
-    assert _undos(up.json("rollback", "--dry-run")) == ["slow@localhost known_only_then", "first@localhost undone"]
+    assert _undos(up.json("rollback", "--dry-run")) == [
+        "slow@localhost known_only_then", "first@localhost known_only_then"]  # they were sent together
     assert "whether it began, its host tells then" in up("rollback", "--dry-run").stdout
     up("rollback", "--yes")
     assert not (up.root / "first").exists()

@@ -10,7 +10,7 @@ from ultraplan.engine.confine import concealed
 from ultraplan.engine.confirm import DeadMan
 from ultraplan.engine.differing import Hopeless, conflict, differing, gone
 from ultraplan.engine.faults import fault
-from ultraplan.engine.hosts import Fenced, HostSession
+from ultraplan.engine.hosts import Fenced, HostSession, Traces
 from ultraplan.engine.recover import Ended, Recovery
 from ultraplan.engine.resolve import Resolved, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped
@@ -203,15 +203,16 @@ class _Undo:
 
         ended, last = self._previous(session, resolved), self.run.outcome(self.op, "reverse")
         done = last.ok if last is not None else ended is not None and ended.reply is not None and ended.reply.exit == 0
-        replied, kept = session.look([probe, session.traces(self.run.id, self.op, resolved.account)], resolved.account)
-        now, left = look(replied), self.run.left(self.key)
+        replied, kept = session.look([probe, session.traces(
+            self.run.id, self.op, step.resources(resolved.params), resolved.account)], resolved.account)
+        traces, now, left = Traces.read(kept), look(replied), self.run.left(self.key)
         begun = self.run.last_intent(self.op, "reverse") is not None  # half done: only the program knows the rest
         unneeded = not begun and left is not None and left != prepared.before
         if now == prepared.before and (done or unneeded):
             self.run.write(Started(**self.about), Verified(**self.about, left=now))
             return
         if not begun and left is not None and now != left and step.guards_undo:
-            raise conflict(prepared.before, left, now)
+            raise conflict(prepared.before, left, now, traces.written)
 
         def act(attempt: int) -> Reply | None:
             done, looked = session.effect(self.run.here, self.op, f"r{attempt}", program, account=resolved.account,
@@ -224,7 +225,7 @@ class _Undo:
         if looked is None:
             looked, = session.look([probe], resolved.account)
         now = look(looked)
-        if now != prepared.before and not kept.text:
+        if now != prepared.before and not traces.kept:
             raise gone(self.host.name, prepared.before, left, now)
         if now != prepared.before:
             raise StepFailed(f"after the undo not as before: {differing(prepared.before, now)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,9 +52,13 @@ def differing(before: Facts, after: Facts) -> str:
                      for name in fields_that_differ(before, after)) or "nothing"
 
 
-def conflict(before: Facts, left: Facts, now: Facts) -> Hopeless:
-    """Somebody changed it after the run: putting back what was before would destroy that."""
-    return Hopeless(f"changed since the run left it: {differing(left, now)}", "conflict", _three(before, left, now))
+def conflict(before: Facts, left: Facts, now: Facts, written: float | None) -> Hopeless:
+    """Somebody changed it after the run: putting back what was before would destroy that. ``written``: when, in Unix
+    seconds by the host's clock."""
+    when = "" if written is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(written))
+    facts = _three(before, left, {**now, "written": when} if when else now)
+    return Hopeless(f"changed since the run left it: {differing(left, now)}{f'; written {when}' if when else ''}",
+                    "conflict", facts)
 
 
 def gone(host: str, before: Facts, left: Facts | None, now: Facts) -> Hopeless:

@@ -76,6 +76,21 @@ class Receipt:
     age: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What a host keeps of an effect: whether anything (receipts, pre-images). ``written``: when what it changed was
+    last written, in Unix seconds by the host's clock; None where there is nothing, or it is not known."""
+
+    kept: bool
+    written: float | None
+
+    @classmethod
+    def read(cls, reply: Reply) -> Traces:
+        """The answer of `HostSession.traces`."""
+        words = reply.text.split()
+        return cls("kept" in words, next((float(word) for word in words if word.isdecimal()), None))
+
+
 @dataclass(slots=True)
 class _Place:
     """Where an account keeps the run's receipts on the host."""
@@ -357,12 +372,15 @@ class HostSession:
         if reply.exit != 0:
             raise Unusable(self.name, neutral(reply.error_text).strip())
 
-    def traces(self, run: str, op: str, account: Account | None = None) -> Program:
-        """A read-only program that prints the names of what the host keeps of ``op``'s forward effect: its receipts and
-        pre-images. Nothing where that was removed (or never was)."""
+    def traces(self, run: str, op: str, resources: Sequence[str], account: Account | None = None) -> Program:
+        """A read-only program that tells (`Traces`) whether the host still keeps anything of ``op``'s forward effect,
+        and when the first path among ``resources`` was last written."""
         folder = quote(f"{self._root(account)}/runs/{run}")
-        return Program(f"for up_f in {folder}/{quote(op)}.[0-9p]*; do [ ! -e \"$up_f\" ] && [ ! -L \"$up_f\" ] || "
-                       'printf "%s\\n" "${up_f##*/}"; done')
+        paths = [name for sort, _, name in (one.partition(":") for one in resources) if sort in ("path", "tree")]
+        path = quote(paths[0] if paths else "")
+        return Program(f"for up_f in {folder}/{quote(op)}.[0-9p]*; do\n"
+                       '  if [ -e "$up_f" ] || [ -L "$up_f" ]; then echo kept; break; fi\n'
+                       f"done\n[ -z {path} ] || stat -c %Y -- {path} 2>/dev/null || :")
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """What only reads is asked again where the connection breaks (it may have been idle for too long for something

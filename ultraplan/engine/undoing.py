@@ -14,6 +14,7 @@ from typing import Any
 
 from ultraplan.engine.conduct import Conductor, Skip
 from ultraplan.engine.differing import Facts, Hopeless, conflict, gone
+from ultraplan.engine.hosts import Traces
 from ultraplan.engine.job import Job
 from ultraplan.engine.operations import op_id
 from ultraplan.engine.overlay import Overlay
@@ -95,7 +96,7 @@ class _Looked:
     """What one trip to a host brought. A trouble of one operation is kept in place of its state."""
 
     states: dict[str, State | Exception] = field(default_factory=dict)
-    traces: dict[str, bool] = field(default_factory=dict)
+    traces: dict[str, Traces] = field(default_factory=dict)
     unreachable: TransportError | None = None
 
 
@@ -209,12 +210,12 @@ class Foresight:
             for account, steps in asked.items():
                 programs: list[Program] = []
                 for node, resolved, step in steps:
-                    programs += [step.probe(resolved.params),
-                                 session.traces(self._job.name.id, self._op((node, host)), account)]
+                    programs += [step.probe(resolved.params), session.traces(
+                        self._job.name.id, self._op((node, host)), step.resources(resolved.params), account)]
                 replies = session.look(programs, account)
                 for (node, resolved, step), probed, kept in zip(steps, replies[::2], replies[1::2], strict=True):
                     seen.states[node] = _observed(step, resolved, probed)
-                    seen.traces[node] = bool(kept.text)
+                    seen.traces[node] = Traces.read(kept)
         except TransportError as error:
             seen.unreachable = error
         return seen
@@ -282,13 +283,14 @@ class Foresight:
         others = self._overlay.doubts(key[1], touched)
         if expected is not None:
             others = others.without(expected[1])
-        facts = {"before": prepared.before, "left": left, "now": now}
+        facts: dict[str, Facts] = {"before": prepared.before, "left": left, "now": now}
         if now == prepared.before and left != prepared.before:
             return self._told(key, Expected.ALREADY, way, "as before the run already", facts=facts)
         trouble: Hopeless | None = None
         if now != left and key not in self._begun and resolved.type.guards_undo and not others:
-            trouble = conflict(prepared.before, left, now)
-        elif now != prepared.before and not seen.traces[key[0]]:
+            trouble = conflict(prepared.before, left, now, seen.traces[key[0]].written)
+            facts = {**trouble.facts}
+        elif now != prepared.before and not seen.traces[key[0]].kept:
             trouble = gone(key[1], prepared.before, left, now)
         if trouble is not None:
             verdict = Expected.GONE if trouble.trouble == "gone" else Expected.CONFLICT

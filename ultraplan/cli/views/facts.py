@@ -25,7 +25,8 @@ def three_way(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _cell(name: str, state: Mapping[str, Any]) -> str:
-    return "absent" if state.get("kind") == "absent" else visible(value_text(name, state.get(name)))
+    nothing = state.get("kind") == "absent" and name != "written"
+    return "absent" if nothing else visible(value_text(name, state.get(name)))
 
 
 def put_back(facts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
