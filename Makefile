@@ -104,7 +104,7 @@ $(PEERS)/.ready: requirements/peers.txt
 
 # program:Debian package, for what the tests start on this machine
 TOOLS := sshd:openssh-server ssh:openssh-client ip:iproute2 busybox:busybox-static sudo:sudo systemctl:systemd \
-         dash:dash csh:tcsh fish:fish unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables age:age \
+         losetup:mount mkfs.ext4:e2fsprogs dash:dash csh:tcsh fish:fish unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables age:age \
          ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw
 
 system:
