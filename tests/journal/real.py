@@ -69,7 +69,7 @@ class Real:
         self.program = Program(folder, cache, ("a", "b"))
         plan = self.program.plan(STEPS, head=INPUTS)
         self.program("apply", plan, "--yes")
-        self.program("rollback")
+        self.program("rollback", "last", "--yes")
         self.program("apply", plan, "--yes", "-e", "code=3", code=1)
         for host in ("a", "b"):
             self._count(host).unlink()

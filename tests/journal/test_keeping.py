@@ -37,8 +37,8 @@ def test_nothing_but_prune_deletes_or_changes_a_record(tmp_path: Path) -> None:
         db.executescript(_NO_DELETING)
     before = content(journal)
     first, = before
-    up("rollback")
-    up("rollback", code=2)
+    up("rollback", "last", "--yes")
+    up("rollback", "last", "--yes", code=2)
     up("resume", code=2)
     up("apply", plan, "--yes", code=-9, env={"ULTRAPLAN_FAULT": "after-intent:2"})
     second = up.last()
@@ -76,7 +76,7 @@ def test_a_damaged_run_is_kept_until_a_person_says_otherwise(damage: str, by_age
     with sqlite3.connect(up.state / "journal.db") as db:
         db.execute(damage)
     time.sleep(0.01)
-    assert "damaged" in told(up.state, "rollback", run).out
+    assert "damaged" in told(up.state, "rollback", run, "--yes").out
     assert told(up.state, "resume", run).code in (1, 2)
     assert (up.root / "a" / "config").exists(), "nothing is undone from a journal that cannot be trusted"
     told(up.state, "runs", "prune", "--older-than", "0s")

@@ -82,7 +82,7 @@ def paused_and_woken(here: World, pause: Pause, lease: float) -> None:
         _await_stop(first.pid)
         run, = here.journal()
         again = ["apply", str(other), "-i", "inventory.json", "--yes"] if pause.then == "another run" else [
-            pause.then, run]
+            pause.then, run, *(["--yes"] if pause.then == "rollback" else [])]
         if lease > 10:  # a shorter one runs out while a program starts
             here.run(*again).expect(6)
         time.sleep(lease + 0.5)

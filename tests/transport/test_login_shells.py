@@ -16,7 +16,8 @@ from ultraplan.transport.target import Target, connector
 __all__ = ["world"]
 pytestmark = pytest.mark.lab
 
-NOISE = "echo 'Welcome to the machine!'; echo 12; printf 'no newline '; echo loud >&2; PS1='% '; alias ls='ls -la'; set -u\n"
+NOISE = ("echo 'Welcome to the machine!'; echo 12; printf 'no newline '; echo loud >&2; PS1='% '; "
+         "alias ls='ls -la'; set -u\n")
 ACCOUNTS = {
     "csher": ("/usr/bin/csh", {".cshrc": "echo 'csh says hello!'\nalias exit 'echo no'\n", ".login": "echo login\n"}),
     "fisher": ("/usr/bin/fish", {".config/fish/config.fish": "echo 'fish says hello!'; function ls; echo no; end\n"}),
