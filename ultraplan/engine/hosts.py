@@ -169,6 +169,10 @@ class HostSession:
                 self.look([], account)
             return self._facts[account]
 
+    def known(self, account: Account | None = None) -> bool:
+        """Whether the facts are known without asking."""
+        return account in self._facts
+
     def look(self, programs: Sequence[Program], account: Account | None = None,
              here: RunHere | None = None) -> list[Reply]:
         """Run read-only programs in one trip (the facts come along the first time). ``here``: the run's folders are

@@ -43,6 +43,10 @@ class Observer:
         self._graph, self._fleet, self._resolver, self._scope = graph, fleet, resolver, scope
         self._progress = progress
         self._overlay = Overlay()
+        self._nodes_of: dict[str, list[Node]] = {host: [] for host in graph.hosts}
+        for node in graph.nodes.values():
+            for host in node.hosts:
+                self._nodes_of[host].append(node)
 
     def observe(self, run: str, created: float) -> Plan:
         """Look at every host, then predict."""
@@ -71,11 +75,12 @@ class Observer:
         seen = _Looked()
         wanted: dict[Account | None, list[tuple[str, HostStep[Any], Program]]] = {}
         try:
-            self._fleet.session(host).facts()
-            for node in self._graph.nodes.values():
-                if host not in node.hosts:
-                    continue
+            session = self._fleet.session(host)
+            for node in self._nodes_of[host]:
                 resolved = self._try_resolve(node, host)
+                if resolved is None and not session.known():  # perhaps for want of facts; a host that is away says so
+                    session.facts()
+                    resolved = self._try_resolve(node, host)
                 if resolved is not None and (step := resolved.on_host) is not None and not _runs_blind(resolved):
                     try:
                         wanted.setdefault(resolved.account, []).append((node.id, step, step.probe(resolved.params)))
@@ -83,9 +88,11 @@ class Observer:
                         continue
                     seen.resolved[node.id] = resolved
             for account, probes in wanted.items():
-                replies = self._fleet.session(host).look([program for _, _, program in probes], account)
+                replies = session.look([program for _, _, program in probes], account)
                 for (name, step, _), reply in zip(probes, replies, strict=True):
                     seen.states[name] = _observed(step, seen.resolved[name].params, reply)
+            if not wanted:
+                session.facts()
         except TransportError as error:
             seen.unreachable = error
         self._progress(host, explained(seen.unreachable) if seen.unreachable else None)
