@@ -34,23 +34,25 @@ def parsed(text: str, kind: Kind) -> Examined:
     """What ``text`` uses, and what is wrong with it, by its syntax tree. Compiling comes after, for what is run."""
     nothing = frozenset[Reference]()
     try:
-        tree = _parsed_expression(text) if kind == "bare" else _parsed(text, kind == "file")
+        tree = _expression_tree(text) if kind == "bare" else _tree(text, kind == "file")
     except ExpressionError as error:
         return Examined(nothing, nothing, error)
-    names, asked, wrong = free_names(tree), asked_names(tree), _lacking(tree)
-    if wrong is None and not _simple(tree, _SIMPLE_DEPTH):
+    every, deepest = _nodes(tree)
+    wrong = _lacking(every)
+    if wrong is None and not (deepest <= _SIMPLE_DEPTH and all(map(_simple, every))):
         try:
             _ = expression(text) if kind == "bare" else template(text, kind == "file")
         except ExpressionError as error:
             wrong = error
-    return Examined(names, asked, wrong)
+    return Examined(free_names(tree), asked_names(every), wrong)
 
 
 @lru_cache(maxsize=4096)
 def template(text: str, file: bool) -> Code:
     """The code of a template; ``file``: it is a template file, which may have comments. Raises `ExpressionError`."""
     env = environment(files=file, crlf="\r" in text)
-    tree = _parsed(text, file)
+    with _explained():
+        tree = bounded(_tree(text, file))
     match tree.body:
         case [nodes.Output(nodes=[value])] if not isinstance(value, nodes.TemplateData):
             return _compiled(env, value)
@@ -60,7 +62,11 @@ def template(text: str, file: bool) -> Code:
 @lru_cache(maxsize=4096)
 def expression(text: str) -> Code:
     """The code of an expression without braces. Raises `ExpressionError`."""
-    return _compiled(environment(), _parsed_expression(text))
+    env = environment()
+    with _explained():
+        tree = bounded(_expression_tree(text))
+        tree.set_environment(env)
+    return _compiled(env, tree)
 
 
 @contextmanager
@@ -76,26 +82,41 @@ def _explained() -> Iterator[None]:
         raise ExpressionError(f"it holds a number that is too long: {error}") from None
 
 
-def _parsed(text: str, file: bool) -> nodes.Template:
+def _tree(text: str, file: bool) -> nodes.Template:
+    """The syntax of a template as it is written."""
     crlf = "\r" in text
     if crlf and re.search(r"\r(?!\n)|(?<!\r)\n", text):
         raise ExpressionError("a template's lines must all end in the same way; these mix CR and LF")
     with _explained():
-        tree = environment(files=file, crlf=crlf).parse(text)
-        for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)):
-            raise TemplateSyntaxError(f"'{type(node).__name__.lower()}' has no meaning here", node.lineno)
+        tree = environment(files=file, crlf=crlf).written(text)
+        for node in _nodes(tree)[0]:
+            if isinstance(node, _FORBIDDEN):
+                raise TemplateSyntaxError(f"'{type(node).__name__.lower()}' has no meaning here", node.lineno)
         return tree
 
 
-def _parsed_expression(text: str) -> nodes.Expr:
-    env = environment()
+_FORBIDDEN = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)
+
+
+def _expression_tree(text: str) -> nodes.Expr:
+    """The syntax of an expression as it is written."""
     with _explained():
-        parser = Parser(env, text, state="variable")
+        parser = Parser(environment(), text, state="variable")
         tree = parser.parse_expression()
         if not parser.stream.eos:
             raise TemplateSyntaxError("there is more than one expression here", parser.stream.current.lineno)
-        tree.set_environment(env)
-        return bounded(tree)
+        return tree
+
+
+def _nodes(tree: nodes.Node) -> tuple[list[nodes.Node], int]:
+    """Every node of ``tree``, itself among them, in the order of the text, and how deep they are nested."""
+    found, deepest, todo = [], 0, [(tree, 0)]
+    while todo:
+        node, depth = todo.pop()
+        found.append(node)
+        deepest = max(deepest, depth)
+        todo += [(child, depth + 1) for child in reversed(list(node.iter_child_nodes()))]
+    return found, deepest
 
 
 def _compiled(env: Environment, value: nodes.Expr) -> Code:
@@ -108,7 +129,7 @@ def _compiled(env: Environment, value: nodes.Expr) -> Code:
 def _named(env: Environment, tree: nodes.Template, named: nodes.Node, whole: bool) -> Code:
     """The code of ``tree``, with the names that ``named`` uses; they are read first, for compiling changes the tree."""
     names, roots = free_names(named), frozenset(name.name for name in tree.find_all(nodes.Name))
-    if (error := _lacking(tree)) is not None:
+    if (error := _lacking(_nodes(tree)[0])) is not None:
         raise error
     with _explained():
         return Code(env.from_string(tree), whole, names, roots)
@@ -120,24 +141,22 @@ _SIMPLE = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.
            nodes.CondExpr, nodes.If, nodes.List, nodes.Dict, nodes.Pair)
 
 
-def _simple(node: nodes.Node, depth: int) -> bool:
-    """Whether ``node`` compiles for sure, given that its filters and tests are there: no statement but `if`, no
-    argument by name, no call, and nothing nested deep. (Compiling takes ten times as long as parsing.)"""
-    if isinstance(node, nodes.Name):
+def _simple(node: nodes.Node) -> bool:
+    """Whether ``node`` compiles for sure where nothing is nested deep and its filters and tests are there: no statement
+    but `if`, no argument by name, no call. (Compiling takes ten times as long as parsing.)"""
+    if type(node) is nodes.Name:
         return node.ctx == "load"
-    if depth == 0 or not isinstance(node, _SIMPLE) or getattr(node, "kwargs", None):
-        return False
-    return all(_simple(child, depth - 1) for child in node.iter_child_nodes())
+    return isinstance(node, _SIMPLE) and not getattr(node, "kwargs", None)
 
 
-def _lacking(tree: nodes.Node) -> ExpressionError | None:
+def _lacking(every: list[nodes.Node]) -> ExpressionError | None:
     """The first filter or test that there is not. (Jinja itself looks for those in branches when it takes them.)"""
-    env = environment()
-    own = [tree] if isinstance(tree, (nodes.Filter, nodes.Test)) else []
-    for node in (*own, *tree.find_all((nodes.Filter, nodes.Test))):
-        what, known = ("filter", env.filters) if isinstance(node, nodes.Filter) else ("test", env.tests)
-        if node.name not in known:
-            return _unknown(what, node.name, node.lineno)
+    for node in every:
+        if isinstance(node, nodes.Filter | nodes.Test):
+            env = environment()
+            what, known = ("filter", env.filters) if isinstance(node, nodes.Filter) else ("test", env.tests)
+            if node.name not in known:
+                return _unknown(what, node.name, node.lineno)
     return None
 
 

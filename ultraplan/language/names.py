@@ -17,10 +17,11 @@ def free_names(tree: nodes.Node) -> frozenset[Reference]:
     return frozenset(_visit(tree, set()))
 
 
-def asked_names(tree: nodes.Node) -> frozenset[Reference]:
-    """The dotted paths that ``tree`` provides for the absence of, by `default`, `is defined` or `is undefined`."""
+def asked_names(every: Iterable[nodes.Node]) -> frozenset[Reference]:
+    """The dotted paths whose absence a tree, whose nodes are ``every``, provides for: by `default`, `is defined` or
+    `is undefined`."""
     found: set[Reference] = set()
-    for one in (tree, *tree.find_all((nodes.Test, nodes.Filter))):
+    for one in every:
         asks = isinstance(one, nodes.Test) and one.name in ("defined", "undefined")
         if asks or (isinstance(one, nodes.Filter) and one.name in ("default", "d")):
             found |= free_names(one.node)  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError
@@ -43,9 +43,12 @@ class Environment(ImmutableSandboxedEnvironment):
         self.tests = {name: guarded(f"is {name}", test) for name, test in _TESTS.items()}
         del self.globals["lipsum"]
 
+    def written(self, source: str) -> nodes.Template:
+        """The syntax tree of ``source`` as it stands; `bounded` makes of it what may be compiled."""
+        return super()._parse(source, None, None)
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree: nodes.Template = _Bounded().visit(super()._parse(source, name, filename))
-        return tree
+        return bounded(self.written(source))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         bounds.arithmetic(operator, left, right)
@@ -151,9 +154,12 @@ def _through(name: str, node: Any) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
-def bounded(node: nodes.Expr) -> nodes.Expr:
-    """``node``, an expression that was parsed alone, within the evaluation's budget."""
-    found: nodes.Expr = _Bounded().visit(node)
+Tree = TypeVar("Tree", bound=nodes.Node)
+
+
+def bounded(node: Tree) -> Tree:
+    """``node``, a template or an expression as it is written, within the evaluation's budget."""
+    found: Tree = _Bounded().visit(node)
     return found
 
 
