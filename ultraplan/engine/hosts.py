@@ -389,16 +389,20 @@ class HostSession:
     def _asked(self, ask: Callable[[], T]) -> T:
         """What only reads is asked again where the connection breaks (it may have been idle for too long for something
         on the way), as long as our patience lasts. A host that cannot be reached to begin with is not waited for."""
-        until, lost = time.monotonic() + self.patience, False
+        until: float | None = None
         while True:
+            began = time.monotonic()
             try:
                 return ask()
             except (ConnectionLost, Unreachable) as trouble:
                 final = isinstance(trouble, (AuthenticationFailed, HostKeyMismatch)) or self.away
-                lost = lost or isinstance(trouble, ConnectionLost)
-                if final or not lost:
+                now = time.monotonic()
+                if until is None and isinstance(trouble, ConnectionLost):
+                    until = now + self.patience
+                if final or until is None:
                     raise
-                if time.monotonic() + AGAIN >= until:
+                took = now - began if isinstance(trouble, Unreachable) else 0.0  # the next try may take as long
+                if now + AGAIN + took > until:
                     self.give_up(trouble)
                     raise
                 self.forget()

@@ -11,7 +11,7 @@ from ultraplan.engine.hosts import Fenced, HostSession, Receipt
 from ultraplan.engine.resolve import Resolved
 from ultraplan.engine.run import Run
 from ultraplan.shell import Account, Reply
-from ultraplan.transport.base import DeadlineExceeded, HostKeyMismatch, TransportError
+from ultraplan.transport.base import DeadlineExceeded, HostKeyMismatch, TransportError, Unreachable
 
 RECONNECT_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before the next tries to reach a host that was lost; the last also before all further ones."""
@@ -90,6 +90,7 @@ class Recovery:
     def _ask(self, session: HostSession, op: str, attempt: str, account: Account | None) -> Receipt:
         until = time.monotonic() + session.patience
         for delay in chain(RECONNECT_DELAYS, repeat(RECONNECT_DELAYS[-1])):
+            began = time.monotonic()
             try:
                 return session.receipt(self._run.here, op, attempt, account)
             except (Fenced, HostKeyMismatch):
@@ -98,7 +99,9 @@ class Recovery:
                 session.forget()
                 if session.away:
                     raise
-                if time.monotonic() + delay >= until:
+                now = time.monotonic()
+                took = now - began if isinstance(trouble, Unreachable) else 0.0  # the next try may take as long
+                if now + delay + took > until:
                     session.give_up(trouble)
                     raise
             self._run.sleep(delay)
