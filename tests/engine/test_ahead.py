@@ -104,6 +104,16 @@ def test_a_file_that_an_earlier_command_changes_is_looked_at_again_before_it_is_
     assert world.log("a") == ["did", "undid"]
 
 
+def test_what_had_to_be_looked_at_again_goes_together_from_there(world: World) -> None:
+    (world.folder / "f1").write_text("old")
+    assert world.apply(did("a", "echo by a command >HERE/f1") + FILES + did("z")).status == "succeeded"
+    assert [world.log(name) for name in "az"] == [["did"], ["did"]]
+    order = world.events(Intent, Verified)
+    assert order[:6] == [("Intent", name) for name in ("a", "f1", "f2", "f3", "z")] + [("Verified", "a")]
+    assert order[6:] == ([("Intent", name) for name in ("f1", "f2", "f3", "z")]
+                     + [("Verified", name) for name in ("f1", "f2", "f3", "z")])
+
+
 def test_a_file_that_a_command_leaves_alone_is_sent_with_it(world: World) -> None:
     world.apply(did("a") + FILES)
     assert world.events(Intent) == [("Intent", name) for name in ("a", "f1", "f2", "f3")]

@@ -387,15 +387,20 @@ class Conductor:
         waits for nothing but those before it, there. Asked before ``key`` is begun. ``fits``: nodes that may be part.
         """
         chain = [key]
-        fresh = self._startable(key) and not (self.failures or self._doubtful or self._reopened or self._held)
-        while fresh and len(chain) < most and self._plain(chain[-1][0]) and fits(chain[-1][0]):
+        calm = self._untouched(key) and not (self.failures or self._doubtful or self._reopened)
+        while calm and len(chain) < most and self._plain(chain[-1][0]) and fits(chain[-1][0]):
             following = next((later for later in self.shape.successors[chain[-1][0]]
-                              if self._plain(later) and fits(later) and self._startable((later, key[1]))
+                              if self._plain(later) and fits(later) and self._untouched((later, key[1]))
                               and self._frontier.waits_only_for(chain, (later, key[1]))), None)
             if following is None:
                 break
             chain.append((following, key[1]))
         return chain
+
+    def _untouched(self, key: Key) -> bool:
+        """Whether nobody works on an operation, and nothing of it ever began."""
+        missed = self.forward.get(key) is OpState.MISSED and key not in self._touched and key not in self._busy
+        return self._startable(key) or (missed and key[1] not in self.unwinding)
 
     def _plain(self, node: str) -> bool:
         """Whether a failure of this node means but one thing: nothing after it begins."""
