@@ -262,11 +262,14 @@ def forked(backups: Backups, tree: Path) -> int:
 
 
 def killed(backups: Backups, tree: Path, count: int, seed: int) -> None:
+    """``count`` kills, each at another moment of a backup or between two; every set that is visible is read whole."""
     rng = random.Random(seed)
-    committed: set[str] = set()
+    began = time.monotonic()
+    committed = {backups.make(tree).manifest.set}
+    usual = time.monotonic() - began
     for _ in range(count):
         child = forked(backups, tree)
-        time.sleep(rng.uniform(0.0, 0.6))
+        time.sleep(rng.uniform(0.0, 2.5 * usual))
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         sets, _ = find(backups.store)
@@ -275,7 +278,6 @@ def killed(backups: Backups, tree: Path, count: int, seed: int) -> None:
         for name in names - committed:
             read_set(backups.store, backups.open(name), backups.reading)
         committed = names
-    assert committed
     assert choose(backups.store, "box").set == max(committed)
 
 

@@ -91,7 +91,7 @@ HOSTILE = {
 class Canned:
     """A source that gives an archive as it is."""
 
-    host, roots, names = Host("taken", "taken"), (b"x",), ("taken",)
+    host, roots, names, afterwards = Host("taken", "taken"), (b"x",), ("taken",), ""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)

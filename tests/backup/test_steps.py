@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -197,6 +199,23 @@ def test_a_plan_backs_up_proves_and_prunes(plans: Plans, tree: Path) -> None:
     assert notes == ["restore", "restore"]
 
 
+def test_a_database_is_backed_up_and_brought_back_by_plans(plans: Plans, tmp_path: Path) -> None:
+    file = tmp_path / "app.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE t AS SELECT 42 AS answer")
+        database.commit()
+    only = PLAN[:PLAN.index("  - id: restorable")].replace('paths: ["TREE"]', f"sqlite: {file}")
+    code, told = plans("apply", only, "--yes")
+    assert code == 0, told
+    file.write_bytes(b"overwritten")
+    back = ("plan: back\nhosts: localhost\nsteps:\n"
+            "  - id: data\n    restore: {set: localhost-app, store: store, keys: [keys/recovery.key]}\n")
+    code, told = plans("apply", back, "--yes")
+    assert code == 0, told
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT answer FROM t").fetchone() == (42,)
+
+
 def test_the_preview_of_pruning_says_what_goes(plans: Plans, tree: Path) -> None:
     made = [plans.backups.make(tree).manifest.set for _ in range(4)]
     hold(plans.backups.store, find(plans.backups.store)[0][0], "run-1", "")
@@ -233,13 +252,16 @@ STATIC: dict[str, tuple[str, str]] = {
     "an empty policy": ("keep_last: 2", "nothing is kept"),
     "a store that is none": ("store: store", "no place for backups"),
     "a relative path": ('paths: ["TREE"]', "paths"),
+    "two sources": ("signing_key: keys/signing.key", "several sources"),
+    "no source": ('      paths: ["TREE"]\n', "not said what is backed up"),
 }
 
 
 @pytest.mark.parametrize(("what", "why"), STATIC.values(), ids=STATIC.keys())
 def test_mistakes_are_found_before_anything_is_touched(plans: Plans, tree: Path, what: str, why: str) -> None:
     other: dict[str, str] = {"keep_last: 2": "name: box", "store: store": "store: 'ftp://x/y'",
-                             'paths: ["TREE"]': "paths: [etc]"}
+                             'paths: ["TREE"]': "paths: [etc]", '      paths: ["TREE"]\n': "",
+                             "signing_key: keys/signing.key": "signing_key: x\n      sqlite: /x/db"}
     code, told = plans("validate", PLAN.replace(what, other[what]).replace("TREE", str(tree)))
     assert (code, why in told) == (2, True), told
 

@@ -71,9 +71,14 @@ def create(store: Store, source: Reads, order: Order) -> Made:
 
     Raises `Refused`, `SourceFailed`, `StoreError`, and what is raised to stop it.
     """
+    with contextlib.closing(source):
+        return _create(store, source, order)
+
+
+def _create(store: Store, source: Reads, order: Order) -> Made:
+    started = order.clock()  # before a source takes its snapshot: what is written from now on may not be in it
     described, tools = source.describe(), source.tools()
     recipients = [one.key for one in recipients_for(order.keys, source.names)]
-    started = order.clock()
     set_id = new_set(started)
     prefix = f"{check_name(order.name)}/{set_id}/"
     made = _Set(store, prefix, order)
@@ -84,7 +89,7 @@ def create(store: Store, source: Reads, order: Order) -> Made:
             made.put(FILES, _encrypted(listing.reader(), recipients))
         signer = public_text(order.signing)
         text = restore_text(order.name, source.host, described, [root.decode() for root in source.roots],
-                            timestamp(started), recipients, signer)
+                            timestamp(started), recipients, signer, source.afterwards)
         made.put(RESTORE, io.BytesIO(text))
         manifest = Manifest(
             name=order.name, set=set_id, started=timestamp(started), finished=timestamp(finished), host=source.host,

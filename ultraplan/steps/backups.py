@@ -28,6 +28,8 @@ from ultraplan.steps.params import AbsolutePath
 
 if TYPE_CHECKING:
     from ultraplan.backup.keys import KeyFile
+    from ultraplan.backup.sources.base import Reads
+    from ultraplan.backup.sources.host import Link
     from ultraplan.backup.stores.base import Store as BackupStore
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description=(
@@ -38,15 +40,50 @@ KeyFiles = Annotated[list[str], Meta(min_length=1, description=(
     "Key files of the controller, beside the plan or absolute: recovery.pub, or recovery.key where sets are read"))]
 
 
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSource:
+    """A Redis server of the host."""
+
+    port: Annotated[Port, Meta(description="Its port")] = 6379
+    address: Annotated[str, Meta(min_length=1, description="Its address, as the host sees it")] = "127.0.0.1"
+    socket: Annotated[AbsolutePath | None, Meta(description="Its Unix socket, in place of address and port")] = None
+    password_file: Annotated[AbsolutePath | None, Meta(description="A file of the host with its password")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresqlSource:
+    """A database of a PostgreSQL server that the host reaches."""
+
+    database: Annotated[str, Meta(min_length=1, description="The database")]
+    address: Annotated[str | None, Meta(description="The server, or its folder of sockets")] = None
+    port: Annotated[Port | None, Meta(description="Its port")] = None
+    user: Annotated[str | None, Meta(description="Who asks; passwords come from the account's .pgpass")] = None
+    passwords: Annotated[bool, Meta(description="Whether roles are dumped with theirs, as a superuser can")] = True
+
+
+SOURCES = ("paths", "redis", "postgresql", "sqlite")
+"""The parameters of `backup` that say what is backed up: one of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupParams:
     """Parameters of `backup`."""
 
     name: Name
     store: Place
-    paths: Annotated[list[AbsolutePath], Meta(min_length=1, description="Files and folders of the host")]
     keys: KeyFiles
     signing_key: Annotated[str, Meta(min_length=1, description="signing.key, beside the plan or absolute")]
+    paths: Annotated[list[AbsolutePath], Meta(description="Files and folders of the host")] = field(
+        default_factory=list)
+    redis: Annotated[RedisSource | None, Meta(description=(
+        "The RDB of a BGSAVE that is awaited and checked, under the path where Redis keeps it"))] = None
+    postgresql: Annotated[PostgresqlSource | None, Meta(description=(
+        "A dump of one database (pg_dump, directory format) with the server's roles"))] = None
+    sqlite: Annotated[AbsolutePath | None, Meta(description=(
+        "A database file, copied by SQLite's online backup and checked, under its own path"))] = None
     exclude: Annotated[list[str], Meta(description=(
         "Shell patterns to leave out; one with a slash is held against the whole path"))] = field(default_factory=list)
     one_file_system: Annotated[bool, Meta(description="Do not go into what is mounted below")] = False
@@ -55,10 +92,10 @@ class BackupParams:
 
 
 class Backup(ControllerStep[BackupParams]):
-    """A set of files of the host, streamed from its tar through the controller into the store."""
+    """A set of files or of a database, streamed from the host's tar through the controller into the store."""
 
     name = "backup"
-    summary = "Make a backup set of files of the host: encrypted, signed, restorable with tar, zstd and age"
+    summary = "Make a backup set of files, Redis, PostgreSQL or SQLite: encrypted, signed, restorable without ultraplan"
     Params = BackupParams
     way_back = WayBack.READ_ONLY
     outputs_doc: ClassVar[Mapping[str, str]] = {
@@ -75,24 +112,36 @@ class Backup(ControllerStep[BackupParams]):
     store: s3://mcp-backups/daily?endpoint_url=https://s3.example.org
     keys: [keys/recovery.pub]
     signing_key: keys/signing.key
+
+- id: sessions
+  backup:
+    name: "{{ host.name }}-redis"
+    redis: {socket: /run/redis/redis-server.sock}
+    store: s3://mcp-backups/daily?endpoint_url=https://s3.example.org
+    keys: [keys/recovery.pub]
+    signing_key: keys/signing.key
 """
 
     def check(self, raw: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        return bad_place(raw)
+        given = [name for name in SOURCES if raw.get(name)]
+        if len(given) == 1:
+            return bad_place(raw)
+        wrong = f"{' and '.join(given)} are several sources" if given else "it is not said what is backed up"
+        return [*bad_place(raw), ((), f"{wrong}: say one of {', '.join(SOURCES)}")]
 
     def resources(self, params: BackupParams) -> tuple[str, ...]:
-        return tuple(f"tree:{path.rstrip('/') or '/'}" for path in params.paths)
+        paths = [*params.paths, *([params.sqlite] if params.sqlite else [])]
+        return tuple(f"tree:{path.rstrip('/') or '/'}" for path in paths)
 
     def reach(self, known: Mapping[str, Any]) -> tuple[str, ...] | None:
         return ()  # nothing on the host
 
     def decide(self, params: BackupParams, state: State) -> Change | None:
-        return Change(summary=f"back up {', '.join(params.paths)} as {params.name} to {shown_place(params.store)}")
+        return Change(summary=f"back up {_what(params)} as {params.name} to {shown_place(params.store)}")
 
     def act(self, params: BackupParams, state: State, context: Context) -> Mapping[str, Any]:
         from ultraplan.backup.catalogue import newest
         from ultraplan.backup.keys import public_text, signing_key
-        from ultraplan.backup.sources.host import HostFiles
         from ultraplan.backup.write import Order, create
 
         with told(), closing(open_place(params.store, context)) as store:
@@ -102,8 +151,7 @@ class Backup(ControllerStep[BackupParams]):
                 raise StepFailed(f"{params.signing_key} is not the key that {', '.join(params.keys)} says sets are "
                                  "signed with")
             before = newest(store, params.name, keys.signers)
-            source = HostFiles(_Link(context.host), params.paths, params.exclude, params.one_file_system)
-            made = create(store, source, Order(
+            made = create(store, _source(params, _Link(context.host)), Order(
                 name=params.name, keys=keys, signing=signing, parent=before.parent if before else None,
                 unchanged=params.unchanged, read=Stoppable(context).tick))
         content = made.manifest.content
@@ -112,6 +160,31 @@ class Backup(ControllerStep[BackupParams]):
         return {"set": f"{params.name}/{made.manifest.set}", "files": content.files, "size": content.bytes,
                 "stored": sum(one.size for one in made.manifest.objects.values()),
                 "manifest_sha256": made.manifest_sha256, "changed": content.changed}
+
+
+def _source(params: BackupParams, link: Link) -> Reads:
+    from ultraplan.backup.sources import databases
+    from ultraplan.backup.sources.host import HostFiles
+    from ultraplan.backup.sources.staged import Staged
+
+    if (redis := params.redis) is not None:
+        return Staged(link, databases.redis(port=redis.port, address=redis.address, socket=redis.socket,
+                                            password_file=redis.password_file))
+    if (postgresql := params.postgresql) is not None:
+        return Staged(link, databases.postgresql(
+            postgresql.database, address=postgresql.address, port=postgresql.port, user=postgresql.user,
+            passwords=postgresql.passwords))
+    if params.sqlite is not None:
+        return Staged(link, databases.sqlite(params.sqlite))
+    return HostFiles(link, params.paths, params.exclude, params.one_file_system)
+
+
+def _what(params: BackupParams) -> str:
+    if params.redis is not None:
+        return f"Redis at {params.redis.socket or f'{params.redis.address}:{params.redis.port}'}"
+    if params.postgresql is not None:
+        return f"PostgreSQL's {params.postgresql.database}"
+    return ", ".join([params.sqlite] if params.sqlite else params.paths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,14 @@ class Reads(Protocol):
     def tools(self) -> dict[str, str]:
         """Versions of the programs that make the archive."""
 
+    @property
+    def afterwards(self) -> str:
+        """What RESTORE.txt says to do after unpacking."""
+
     def open(self) -> Stream:
         """Begin to read."""
+
+    def close(self) -> None:
+        """Remove what `describe` made for it."""
 
 

@@ -69,6 +69,14 @@ class LocalFiles:
         """See `Reads.tools`."""
         return {"tar": gnutar.version()}
 
+    @property
+    def afterwards(self) -> str:
+        """See `Reads.afterwards`."""
+        return ""
+
+    def close(self) -> None:
+        """See `Reads.close`."""
+
     def open(self) -> gnutar.TarStream:
         """See `Reads.open`."""
         words: list[bytes | str] = [*gnutar.exclusions(self._exclude)]

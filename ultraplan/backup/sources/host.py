@@ -81,17 +81,28 @@ class HostFiles:
         """See `Reads.tools`."""
         return {"tar": self._tar}
 
-    def open(self) -> _HostStream:
+    def open(self) -> HostStream:
         """See `Reads.open`."""
-        words = [*gnutar.CREATE, *gnutar.exclusions(self._exclude)]
-        if self._one_file_system:
-            words.append("--one-file-system")
-        members = ["./" if root == b"." else f"./{root.decode()}" for root in self.roots]
-        settings = " ".join(f"{name}={quote(value)}" for name, value in gnutar.ENVIRONMENT.items())
-        return _HostStream(self._link, f"export {settings}\nexec {join([*words, '--directory=/', '--', *members])}\n")
+        words = [*gnutar.exclusions(self._exclude), *(["--one-file-system"] if self._one_file_system else [])]
+        return HostStream(self._link, archive_command(self.roots, "/", words))
+
+    @property
+    def afterwards(self) -> str:
+        """See `Reads.afterwards`."""
+        return ""
+
+    def close(self) -> None:
+        """See `Reads.close`."""
 
 
-class _HostStream:
+def archive_command(roots: Sequence[bytes], folder: str, words: Sequence[str] = ()) -> str:
+    """The program that writes the archive of ``roots``, which lie below ``folder``, to its output."""
+    members = ["./" if root == b"." else f"./{root.decode()}" for root in roots]
+    settings = " ".join(f"{name}={quote(value)}" for name, value in gnutar.ENVIRONMENT.items())
+    return f"export {settings}\nexec {join([*gnutar.CREATE, *words, f'--directory={folder}', '--', *members])}\n"
+
+
+class HostStream:
     """A running ``tar --create`` on a host."""
 
     def __init__(self, link: Link, text: str) -> None:
