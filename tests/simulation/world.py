@@ -302,19 +302,21 @@ class World:
         shape = self.scenario.shape
         if host in self.going_back:
             raise Wrong(f"forward effect of {node} on {host} after its rollback was decided")
+        alone = self._closes_alone(node, host)
         for before in shape.nodes:
             if shape.follows(node, before):
                 for other in shape.nodes[before].hosts:
                     if (other == host or (not shape.free and must_be_over(shape, (before, other), (node, host)))) \
                             and other not in self.going_back and self.last.get((before, other)) in (None, "Intent") \
-                            and not (other == host and on_its_way((before, other))):
+                            and not (other == host and on_its_way((before, other))) \
+                            and (other == host or not alone):
                         raise Wrong(f"{node} on {host} begins before {before} on {other}, far before it, is settled")
         for need in shape.nodes[node].needs:
             for other in shape.nodes[need].hosts:
                 if not must_be_over(shape, (need, other), (node, host)):
                     continue
                 was = self.last.get((need, other))
-                if was in (None, "Intent") and other == host and on_its_way((need, other)):
+                if was in (None, "Intent") and (on_its_way((need, other)) if other == host else alone):
                     continue
                 if other in self.going_back and (not tied(shape, (need, other), (node, host)) or any(
                         self._fine((need, one), (node, host)) for one in shape.nodes[need].hosts)):
@@ -325,6 +327,13 @@ class World:
                 if was == "Failed" and tied(shape, (need, other), (node, host)) and not lost \
                         and fate(self, (need, other), (node, host)) != "taken":
                     raise Wrong(f"{node} on {host} begins although {need} on {other} failed")
+
+    def _closes_alone(self, node: str, host: str) -> bool:
+        """Whether a step closes a block that is broken on its host: once nothing new begins, it waits for no other."""
+        shape = self.scenario.shape
+        return any(around.role == "always" and any(
+            self.last.get((name, host)) == "Failed" for part in ("block", "rescue")
+            for name in shape.members.get((around.block, part), ())) for around in shape.nodes[node].blocks)
 
     def _fine(self, key: Key, seen_from: Key) -> bool:
         was = self.last.get(key)

@@ -65,6 +65,8 @@ TRANSITIONS: dict[tuple[OpState, str], OpState] = {
     (OpState.INTENT, "missed"): OpState.MISSED,
     (OpState.INTENT, "failed"): OpState.FAILED,
     (OpState.INTENT, "in_doubt"): OpState.IN_DOUBT,
+    (OpState.INTENT, "resolved"): OpState.VERIFIED,  # its host went back before anybody could ask how it ended
+    (OpState.INTENT, "reopened"): OpState.MISSED,
     (OpState.MISSED, "started"): OpState.MISSED,
     (OpState.MISSED, "prepared"): OpState.MISSED,
     (OpState.MISSED, "intent"): OpState.INTENT,
