@@ -8,9 +8,10 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from ultraplan.shell import join
@@ -92,23 +93,59 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a known_hosts file that may be of use."""
+
+    number: int
+    names: str
+    key_type: str
+    key: str
+    revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """A file's lines: by name, where the names are plain, and those that have to be gone through."""
+
+    plain: Mapping[str, list[_Line]]
+    other: Sequence[_Line]
+
+
 def _entries(file: Path, name: str) -> Iterator[Entry]:
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        status = file.stat()
+        lines = _lines(file, status.st_ino, status.st_mtime_ns, status.st_size)
     except OSError:  # a file that is not there, or not ours to read, knows no host
         return
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
+    found = [*lines.plain.get(name, ()), *(line for line in lines.other if _is_about(line.names, name))]
+    for line in sorted(found, key=lambda line: line.number):
+        try:
+            blob = base64.b64decode(line.key, validate=True)
+        except binascii.Error:
+            continue
+        yield Entry(file, line.number, line.key_type, blob, revoked=line.revoked)
+
+
+@lru_cache(maxsize=8)
+def _lines(file: Path, inode: int, mtime_ns: int, size: int) -> _Lines:
+    """The file's lines, read once for all hosts; it is another file as soon as it has changed."""
+    plain: dict[str, list[_Line]] = {}
+    other = []
+    for number, text in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        words = text.split()
         if not words or words[0].startswith("#"):
             continue
         mark = words.pop(0) if words[0].startswith("@") else ""
-        if len(words) < 3 or mark == "@cert-authority" or not _is_about(words[0], name):
+        if len(words) < 3 or mark == "@cert-authority":
             continue
-        try:
-            blob = base64.b64decode(words[2], validate=True)
-        except binascii.Error:
-            continue
-        yield Entry(file, number, words[1], blob, revoked=mark == "@revoked")
+        line = _Line(number, words[0], words[1], words[2], mark == "@revoked")
+        if words[0].startswith("|") or any(special in words[0] for special in "*?!"):
+            other.append(line)
+        else:
+            for name in dict.fromkeys(words[0].lower().split(",")):
+                plain.setdefault(name, []).append(line)
+    return _Lines(plain, other)
 
 
 def _is_about(field: str, name: str) -> bool:
