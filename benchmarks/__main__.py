@@ -70,6 +70,7 @@ class Bench:
         with Lab.up(Options((Kind.DEBIAN,) * self.sizes.many)) as lab:
             many_steps.measure(lab, [self.sizes.many], work, tools, 1, self.folder / "many", table)
             ours = next((name for name in ("ours", "ours-free") if name in tools), None)
+            table.ours = ours or table.ours
             if ours is not None and not table.failed:  # what a host adds, not what the program is
                 alone = self._alone(lab, work, ours)
                 most = max(cells[ours].memory for cells in table.rows.values())
