@@ -223,8 +223,9 @@ class Conductor:
         for key in again:
             del self._losses.failures[key]
             self._now(key, OpState.INTENT if key in self._unanswered else OpState.PENDING)
-        for key in [key for key in self._needless if key[1] not in self.unwinding]:
-            if self._blocks.not_needed(key) is None:
+        while freed := [key for key in self._needless if key[1] not in self.unwinding
+                        and self._blocks.not_needed(key) is None]:  # one may have been needless because of another
+            for key in freed:
                 self._needless.discard(key)
                 self._reopened.add(key)
                 self._now(key, OpState.PENDING)
