@@ -15,7 +15,8 @@ PIECES = st.sampled_from([
     "is",
     "in", "if", "else", "true", "None", "range", "self", "loop", "1", ".5", ".", "_x", "é", "'q'", "|upper", "| nope",
     "is defined", "is odder", "(", ")", "[0]", "['k']", "a if b else c", "for x in a", "endfor", "set y = a", "endif",
-    "raw", "endraw", "~", "+", "f(a=1, a=2)", "{{ inputs.a }}", "{{a}}", "{{ a.b.c }}", "{{ not }}", "{{ a b }}", "-", "$",
+    "raw", "endraw", "~", "+", "f(a=1, a=2)", "{{ inputs.a }}", "{{a}}", "{{ a.b.c }}", "{{ not }}", "{{ a b }}", "-",
+    "$", "{{ a[12] }}", "{{ a + 12 }}", "{{ b12 - 3.5 }}", "12 ",
     "{{ x | default(1) }}", "text",
     "{{- a -}}", "{{ a.items }}", "{{ dict }}", "{{ dict.x }}", "((((((((((", "9" * 30,
 ])
