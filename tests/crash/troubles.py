@@ -17,7 +17,7 @@ from tests.crash.disks import Disk
 from tests.crash.sites import LabMachine
 from tests.crash.wal import tear as tear_wal
 from tests.crash.world import World, until
-from ultraplan.journal.events import RunClosed, TakenOver
+from ultraplan.journal.events import TakenOver
 
 Meanwhile = Callable[[subprocess.Popen[bytes]], None]
 FENCED, LOCKED = 1, 6
@@ -96,12 +96,13 @@ def middle_ends(world: World, cell: Cell) -> None:
 def middle_runs(world: World, cell: Cell) -> Meanwhile:
     """Killed in the middle of an effect, which still runs when somebody goes on."""
     name = _held(world, cell)
+    before = _take_overs(world)
 
     def later(process: subprocess.Popen[bytes]) -> None:
         if cell.verb == "rollback" and not cell.trouble.back:
             process.wait(60)  # it ends what still runs: nothing of that may happen afterwards
         else:
-            until(lambda: _taken_over(world), "the take-over")
+            until(lambda: _take_overs(world) > before, "the take-over")
             time.sleep(1)
         for host in world.hosts:
             host.let_go(name)
@@ -241,9 +242,10 @@ def _failed_on_host(world: World, cell: Cell, process: subprocess.Popen[bytes], 
 def paused(world: World, cell: Cell) -> Meanwhile:
     """A controller is stopped, somebody takes over, it wakes up while he is at it."""
     old = _paused(world, cell)
+    before = _take_overs(world)
 
     def wakes(process: subprocess.Popen[bytes]) -> None:
-        until(lambda: _taken_over(world) or process.poll() is not None, "the take-over")
+        until(lambda: _take_overs(world) > before or process.poll() is not None, "the take-over")
         _turned_away(world, old)
 
     return wakes
@@ -267,9 +269,8 @@ def _paused(world: World, cell: Cell) -> subprocess.Popen[bytes]:
     return process
 
 
-def _taken_over(world: World) -> bool:
-    return isinstance(next((record.event for record in reversed(world.journal())
-                            if isinstance(record.event, TakenOver | RunClosed)), None), TakenOver)
+def _take_overs(world: World) -> int:
+    return sum(isinstance(record.event, TakenOver) for record in world.journal())
 
 
 def _turned_away(world: World, process: subprocess.Popen[bytes]) -> None:
