@@ -52,7 +52,7 @@ def inventory_text(hosts: int) -> str:
 
 
 def measure(folder: Path, steps: int, hosts: int, padding: int) -> dict[str, float]:
-    """Seconds of CPU from files to a graph, imports and all, of which for the inventory, and the peak of memory in MB."""
+    """Seconds of CPU from files to a graph, imports and all; of which for the inventory; the peak of memory in MB."""
     start = time.process_time()
     from ultraplan.engine.compiled import Request, compile_request
     from ultraplan.engine.settings import find_settings
