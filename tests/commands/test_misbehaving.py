@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.acceptance.world import STATE, Done, World
+from tests.lab import Lab
 
 pytestmark = pytest.mark.lab
 
@@ -75,8 +76,8 @@ def on_a_host(here: World, case: dict[str, Any]) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", [case for case in CASES if not case.get("stays")], ids=lambda case: case["id"])
-def test_on_this_machine(world: Callable[..., World], case: dict[str, Any]) -> None:
-    here = world(0)
+def test_on_this_machine(lab: Lab, tmp_path: Path, case: dict[str, Any]) -> None:
+    here = World(lab, [], tmp_path / "here")
     here.write("inventory.json", json.dumps({"all": {"hosts": {"here": {
         "ansible_connection": "local", "ultraplan_state_dir": str(here.folder / "host")}}}}))
     done, took = apply(here, case)
