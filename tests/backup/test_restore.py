@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -183,3 +187,47 @@ def test_an_undo_leaves_alone_what_somebody_put_there_meanwhile(backups: Backups
     with pytest.raises(BackupError, match="no longer what was restored"):
         open_stage(kept).undo()
     assert (kept / "old/0/app.conf").read_text() == "changed since"
+
+
+def killed(backups: Backups, tree: Path, count: int, seed: int) -> None:
+    """``count`` kills of a restore over two trees; each time, the folders that it left bring back what was there."""
+    rng = random.Random(seed)
+    (tree / "etc/app.conf").write_text("changed since")
+    (tree / "data/extra").write_text("added since")
+    later = without_root(tree)
+    began = time.monotonic()
+    for stage in backups.restore(Path("/")).preimages:
+        open_stage(stage).undo()
+    usual = time.monotonic() - began
+    for _ in range(count):
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setsid()
+                backups.restore(Path("/"))
+            finally:
+                os._exit(0)
+        time.sleep(rng.uniform(0.3, 1.2) * usual)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for stage in leftovers(tree):
+            open_stage(stage).undo()
+        assert without_root(tree) == later
+        assert leftovers(tree) == []
+
+
+def without_root(tree: Path) -> dict[bytes, tuple[object, ...]]:
+    """The tree but for its own folder, whose time changes when something in it is renamed."""
+    return {name: row for name, row in snapshot(tree).items() if name != b"."}
+
+
+def test_killed_at_any_moment_a_restore_can_be_taken_back(backups: Backups, tree: Path) -> None:
+    backups.make(tree / "data", tree / "etc")
+    killed(backups, tree, 10, 1)
+
+
+@pytest.mark.long
+def test_killed_at_many_moments_a_restore_can_be_taken_back(backups: Backups, tree: Path) -> None:
+    backups.make(tree / "data", tree / "etc")
+    killed(backups, tree, 200, 2)
