@@ -70,14 +70,19 @@ class Disk:
             os.close(handle)
 
     def repair(self) -> None:
-        """Mounted again, with what had reached the device."""
+        """Mounted again, with what had reached the device: from a copy, because another mount namespace (a lab that
+        was just brought up) may have the broken one mounted still."""
         self._unmount()
+        copy = self._image.with_name(f"{self._image.name}+")
+        shutil.copyfile(self._image, copy)
+        self._detach()
+        self._image, self._loop = copy, _attach(copy)
         self._mount()
 
     def remove(self) -> None:
         """Gone, with all that is on it."""
         self._unmount()
-        subprocess.run(["losetup", "-d", self._loop], check=False, capture_output=True)
+        self._detach()
         shutil.rmtree(self._image.parent, ignore_errors=True)
 
     def _unmount(self) -> None:
@@ -87,6 +92,9 @@ class Disk:
             if done.returncode == 0 or "busy" not in done.stderr or time.monotonic() > end:
                 return  # or its host has been rebooted, or is gone
             time.sleep(0.05)  # a process that just ended still holds it
+
+    def _detach(self) -> None:
+        subprocess.run(["losetup", "-d", self._loop], check=False, capture_output=True)  # once nobody has it mounted
 
     def _run(self, command: str) -> None:
         subprocess.run([*self._enter, "sh", "-c", command], check=True, capture_output=True)
