@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {
-    "asyncio", "boto3", "botocore", "cryptography", "fabric", "httpx", "invoke", "jinja2", "jsonschema", "msgspec", "networkx", "paramiko",
-    "pyrage", "rich", "sqlite3", "yaml", "zstandard",
+    "asyncio", "boto3", "botocore", "cryptography", "fabric", "httpx", "invoke", "jinja2", "jsonschema", "msgspec",
+    "networkx", "paramiko", "pyrage", "rich", "sqlite3", "yaml", "zstandard",
 }
 
 PROBE = """

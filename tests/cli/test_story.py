@@ -91,7 +91,8 @@ def test_rollback_incomplete(up: Program) -> None:
 def test_past_the_point_of_no_return_and_then_back_in_part(up: Program) -> None:
     up("apply", up.plan(CONFIG + MAIL + BROKEN), "--yes", code=5)
     page = _parts(up("runs", "show").stdout)
-    assert page[""][3].endswith("broken on localhost: exit code 3: no room; after mail on localhost there is no way back")
+    assert page[""][3].endswith(
+        "broken on localhost: exit code 3: no room; after mail on localhost there is no way back")
     assert _next(up) == ["ultraplan resume RUN", "ultraplan rollback RUN"]
     up("rollback", "--yes", code=4)
     page = _parts(up("runs", "show").stdout)

@@ -67,8 +67,8 @@ def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
         case LeaseLost():
             return (LOCKED, "lease-lost", f"{error}\nanother process took this run over; this one stopped", {})
         case Fenced():
-            return (LOCKED, "fenced", f"{error.host}: {error}\nanother run works on this host; this one stopped, and did"
-                    " nothing there since", {"host": error.host})
+            return (LOCKED, "fenced", f"{error.host}: {error}\nanother run works on this host; this one stopped, and"
+                    " did nothing there since", {"host": error.host})
         case TransportError():
             hint = f"\n{error.hint}" if error.hint else ""
             return FAILED, "transport", f"{error.host}: {error}{hint}", {"host": error.host}
