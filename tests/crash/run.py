@@ -90,7 +90,7 @@ def _what_next(world: World, cell: Cell) -> list[str]:
     shown = world.shown()
     named = [line.split()[1] for line in shown["next"]]
     assert "resume" in named, f"`runs show` does not say how to go on: {shown['next']}"
-    if cell.verb not in named and any("rollback)" in line for line in shown["next"]):
+    if cell.verb not in named and (shown["status"] == "rollback_incomplete" or "with the rollback" in shown["next"][0]):
         return plain
     return world.next_command(shown, cell.verb)
 
