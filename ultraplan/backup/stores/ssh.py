@@ -38,7 +38,7 @@ class SshStore:
         # Names of ours have no blanks, so the last word of a row is the name; others are passed over.
         reply = self._run(f"cd {quote(self._root)} || exit {_NO_ROOT}\n"
                           f"cd {quote(folder)} 2>/dev/null || exit 0\n"
-                          f"find . -type f ! -name '{_PART}*' -exec ls -dln {{}} +\n")
+                          f"find . -type f ! -path '*/{_PART}*' -exec ls -dln {{}} +\n")
         if reply.truncated:
             raise StoreError(f"{self.url} holds more objects than can be listed at once", "list one name at a time")
         self._check(reply, "cannot be listed")
@@ -55,8 +55,10 @@ class SshStore:
         """See `Store.put`."""
         file = self._file(key)
         folder = file.rpartition("/")[0]
-        part = f"{folder}/{_PART}{secrets.token_hex(8)}"
-        self._check(self._run(f"cd {quote(self._root)} || exit {_NO_ROOT}\numask 077\nmkdir -p -- {quote(folder)}\n"),
+        # In a folder of its own: when that is gone, what is still on its way can make no file any more.
+        scratch = f"{folder}/{_PART}{secrets.token_hex(8)}"
+        part = f"{scratch}/object"
+        self._check(self._run(f"cd {quote(self._root)} || exit {_NO_ROOT}\numask 077\nmkdir -p -- {quote(scratch)}\n"),
                     f"{key} cannot be stored")
         try:
             try:
@@ -68,18 +70,18 @@ class SshStore:
             reply = self._run(f"{_SYNC}on_disk {quote(part)}\n"
                               + (f"[ ! -e {quote(file)} ] || exit {_TAKEN}\n" if exclusive else "")
                               + f"{name} || {{ [ -e {quote(file)} ] && exit {_TAKEN}; exit 1; }}\n"
-                              f"on_disk {quote(folder)}\n")
+                              f"rmdir -- {quote(scratch)}\non_disk {quote(folder)}\n")
             if exclusive and reply.exit == _TAKEN:
                 raise AlreadyThere(f"{self.url}: {key} is there already")
             self._check(reply, f"{key} cannot be stored")
         except BaseException:
-            self._forget(part)
+            self._forget(scratch)
             raise
 
     def get(self, key: str, sink: Writer) -> None:
         """See `Store.get`."""
         try:
-            self._connection.download(self._file(key), cast(BinaryIO, sink))
+            self._connection.download(self._file(key), cast(BinaryIO, _Sink(sink)))
         except TransportError as error:
             raise self._failed(key, error) from None
 
@@ -96,8 +98,8 @@ class SshStore:
         """See `Store.sweep`; to the minute."""
         age = f"-mmin +{int(older_than / 60)}" if older_than >= 60 else ""
         reply = self._run(f"cd {quote(self._root)} || exit {_NO_ROOT}\n"
-                          f"find . -type f -name '{_PART}*' {age} -print -exec rm -f -- {{}} \\; | wc -l\n"
-                          "find . -mindepth 1 -depth -type d -exec rmdir -- {} \\; 2>/dev/null || :\n")
+                          f"find . -type f -path '*/{_PART}*' {age} -print -exec rm -f -- {{}} \\; | wc -l\n"
+                          f"find . -mindepth 1 -depth -type d {age} -exec rmdir -- {{}} \\; 2>/dev/null || :\n")
         self._check(reply, "cannot be swept")
         return int(reply.text.strip() or 0)
 
@@ -119,10 +121,10 @@ class SshStore:
             except TransportError as error:
                 raise self._failed("", error) from None
 
-    def _forget(self, part: str) -> None:
+    def _forget(self, scratch: str) -> None:
         """Remove what a put that failed left, as far as the host can still be reached."""
         try:
-            self._run(f"rm -f -- {quote(part)} {quote(part)}.*\n")
+            self._run(f"rm -rf -- {quote(scratch)} || rm -rf -- {quote(scratch)}\n")
         except StoreError:
             return
 
@@ -146,6 +148,16 @@ class _Stream:
 
     def seekable(self) -> bool:
         return False
+
+
+class _Sink:
+    """A `Writer` as a stream."""
+
+    def __init__(self, sink: Writer) -> None:
+        self.write = sink.write
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def _parents(key: str) -> list[str]:
