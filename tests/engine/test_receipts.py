@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ultraplan.engine.hosts import Receipt, read_receipt
+from ultraplan.engine.receipts import Receipt, read_receipt
 from ultraplan.shell import Reply, library, quote
 
 SHELLS = (["dash"], ["busybox", "sh"])

@@ -105,7 +105,7 @@ BUGS = (
          "    def stuck", "if state is OpState.FAILED]\n\n    @property\n    def stuck"),
     ), ("tests/engine/test_conduct.py", *SIMULATED)),
     Bug("an effect that failed is not noticed", (
-        (f"{ENGINE}/forward.py",
+        (f"{ENGINE}/forward_operation.py",
          "problem = _effect_failed(program, ended.reply) or step.verify(resolved.params, state, ended.reply)",
          "problem = _effect_failed(program, ended.reply)"),
     ), (cell("after ROLLBACK_DECIDED, resume, local, reversible"),)),

@@ -40,7 +40,7 @@ def explained(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
 
 def _explain(error: Exception) -> tuple[int, str, str, dict[str, Any]] | None:
     from ultraplan.backup.errors import BackupError, Refused
-    from ultraplan.engine.hosts import Fenced
+    from ultraplan.engine.receipts import Fenced
     from ultraplan.engine.runs import NotPossible
     from ultraplan.engine.saved import NotASavedPlan, Stale
     from ultraplan.inventory.patterns import PatternError

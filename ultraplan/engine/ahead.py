@@ -14,9 +14,11 @@ from itertools import chain
 from typing import Any, TypeVar, TypeVarTuple
 
 from ultraplan.engine.faults import fault
-from ultraplan.engine.forward import Operation
-from ultraplan.engine.hosts import Effort, Fenced, HostSession, NotBegun, Unusable
+from ultraplan.engine.forward import Forward
+from ultraplan.engine.forward_operation import Operation
+from ultraplan.engine.hosts import HostSession
 from ultraplan.engine.overlay import Overlay
+from ultraplan.engine.receipts import Effort, Fenced, NotBegun, Unusable
 from ultraplan.engine.recover import NEVER, Ended, Recovery
 from ultraplan.engine.resolve import Resolved
 from ultraplan.engine.run import Run, Stopped
@@ -88,8 +90,7 @@ class SentAhead:
         if members:
             _Trip(self._run, self._recovery, self._wake, members).carry_out()
         else:
-            node, host = keys[0]
-            Operation(self._run, self._recovery, self._run.node(node), host).carry_out()
+            Forward(self._run, self._recovery)(*keys[0])
 
     # -- what can be known beforehand ---------------------------------------------------------------------------
 
@@ -98,7 +99,7 @@ class SentAhead:
         together = [node for node, _ in keys]
         members: list[_Member] = []
         for node, host in keys:
-            operation = Operation(self._run, self._recovery, self._run.node(node), host, together)
+            operation = Operation(self._run, self._run.node(node), host, together)
             member = _unless_mistaken(_member, operation)
             if member is None or (members and member.resolved.account != members[0].resolved.account):
                 break

@@ -10,7 +10,8 @@ from ultraplan.engine.confine import concealed
 from ultraplan.engine.confirm import DeadMan
 from ultraplan.engine.differing import Hopeless, conflict, differing, gone
 from ultraplan.engine.faults import fault
-from ultraplan.engine.hosts import Fenced, HostSession, Traces
+from ultraplan.engine.hosts import HostSession
+from ultraplan.engine.receipts import Fenced, Traces
 from ultraplan.engine.recover import Ended, Recovery
 from ultraplan.engine.resolve import Resolved, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped

@@ -19,7 +19,8 @@ from typing import Any
 
 from ultraplan.engine.confine import concealed
 from ultraplan.engine.faults import fault
-from ultraplan.engine.hosts import Fenced, HostSession, Unusable
+from ultraplan.engine.hosts import HostSession
+from ultraplan.engine.receipts import Fenced, Unusable
 from ultraplan.engine.recover import Ended, Recovery
 from ultraplan.engine.resolve import Resolved, undo_step
 from ultraplan.engine.run import Run

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ultraplan.engine.confine import concealed, told
 from ultraplan.engine.confirm import DeadMan, Judge, Verdict
 from ultraplan.engine.faults import fault
-from ultraplan.engine.hosts import Fenced, HostSession, Unusable
-from ultraplan.engine.operations import Result
-from ultraplan.engine.plan import fingerprint
+from ultraplan.engine.forward_operation import Operation
+from ultraplan.engine.hosts import HostSession
+from ultraplan.engine.receipts import Fenced, Unusable
 from ultraplan.engine.recover import Ended, Recovery
-from ultraplan.engine.resolve import Resolved, missing, mistake, undo_step
-from ultraplan.engine.run import Run, Stopped
+from ultraplan.engine.resolve import Resolved, missing
+from ultraplan.engine.run import Run
 from ultraplan.engine.states import OpState
-from ultraplan.graph.model import Graph, Node
-from ultraplan.journal.base import JournalError
+from ultraplan.graph.model import Node
 from ultraplan.journal.events import (
-    AnyEvent,
-    Failed,
     InDoubt,
-    Intent,
     Outcome,
-    Prepared,
     Skipped,
     Started,
     Unchanged,
     Verified,
 )
-from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue, truth
-from ultraplan.secrets import SecretError
 from ultraplan.shell import Program, Reply
-from ultraplan.steps.base import Change, ControllerStep, HostStep, State, StepFailed, WayBack
-from ultraplan.transport.base import TransportError, explained
+from ultraplan.steps.base import Change, ControllerStep, HostStep, State, StepFailed
+from ultraplan.transport.base import TransportError
 
 RETRIES_WITH_UNTIL = 3
 """How often a step with ``until`` and no ``retries`` is tried again (as in Ansible)."""
@@ -47,32 +39,18 @@ class Forward:
 
     def __call__(self, node_id: str, host: str) -> None:
         """Do what is left of the operation. Raises `Stopped` where it may not begin, `Fenced`, `JournalError`."""
-        Operation(self._run, self._recovery, self._run.node(node_id), host).carry_out()
+        _Alone(self._run, self._recovery, self._run.node(node_id), host).carry_out()
 
 
-class Operation:
-    """One node on one host, while it is worked on. ``together``: nodes that are sent to the host with it, whose results
-    it cannot use."""
+class _Alone(Operation):
+    """An operation while it is worked on by itself."""
 
-    def __init__(self, run: Run, recovery: Recovery, node: Node, host: str, together: Collection[str] = ()) -> None:
-        self.run, self.recovery, self.node = run, recovery, node
-        self.host = run.fleet.host(host)
-        self.key = (node.id, host)
-        self.op = run.op(node.id, host)
-        self.about: dict[str, Any] = {"op": self.op, "node": node.id, "host": host}
-        self._together = together
-        self.names = self.names_of(node)
-        self.effect_possible = run.may_have_happened(self.op)
+    def __init__(self, run: Run, recovery: Recovery, node: Node, host: str) -> None:
+        super().__init__(run, node, host)
+        self.recovery = recovery
         self.dead_man = DeadMan(run, recovery, node, host)
         self.fewest = -1
         """Retries left at least, whatever was spent."""
-
-    def names_of(self, node: Node) -> dict[str, Any]:
-        """What the expressions of ``node`` (the operation's, or an include that it stands in) see."""
-        names = self.run.scope.names(node, self.host)
-        if self._together:
-            names["steps"] = _Later(names["steps"], node.prefix, self.run.graph, self._together)
-        return names
 
     def carry_out(self) -> None:
         """Do what is left of it. Every ending is in the journal afterwards. Raises `Stopped`, `Fenced`,
@@ -81,20 +59,6 @@ class Operation:
             self._carry_out()
         except Exception as error:  # noqa: BLE001 - what is not the operation's own is raised again
             self.fail(error)
-
-    def fail(self, error: Exception) -> None:
-        """Journal that ``error`` ended it; raises what is no failure of the operation."""
-        match error:
-            case Fenced() | Stopped() | JournalError():
-                raise error
-            case StepFailed() | ExpressionError() | SecretError():
-                self._fail(str(error))
-            case UnknownValue():
-                self._fail(f"needs a value of {', '.join(sorted(error.steps))}, which did not run")
-            case TransportError():
-                self._fail(explained(error), unreachable=True)
-            case _:  # a step type of another package: its mistakes must not prevent undo
-                self._fail(mistake(self.node.step.type, error))
 
     def _carry_out(self) -> None:
         why_not = self.run.resolver.not_wanted(self.node, self.names_of)
@@ -109,14 +73,14 @@ class Operation:
         elif resolved.on_controller is not None:
             self._on_controller(resolved, resolved.on_controller)
 
-    # -- steps that change nothing ------------------------------------------------------------------------------
+    # -- steps that change nothing --------------------------------------------------------------------------------
 
     def _look_on(self, resolved: Resolved) -> None:
         for left in self._tries(resolved):
             problem, outputs = self._look_once(resolved)
-            problem = problem or self._until(resolved, outputs)
+            problem = problem or self.until(resolved, outputs)
             if problem is None:
-                self.run.write(Started(**self.about), Verified(**self.about, outputs=self._kept(outputs)))
+                self.run.write(Started(**self.about), Verified(**self.about, outputs=self.kept(outputs)))
                 self.remember(outputs)
                 return
             self._again_or_raise(resolved, problem, left)
@@ -125,7 +89,7 @@ class Operation:
         if (controller := resolved.on_controller) is not None:
             context = self.run.fleet.context(resolved, self.host.name, self.op, self.node.id)
             try:
-                return None, self._concealed(controller.act(resolved.params, State(), context))
+                return None, self.concealed(controller.act(resolved.params, State(), context))
             except StepFailed as error:
                 return str(error), {}
         step = resolved.on_host
@@ -136,12 +100,12 @@ class Operation:
         state = step.observe(resolved.params, probed)
         change = step.decide(resolved.params, state)
         if change is None or change.forward is None:
-            return None, self._concealed(step.outputs(resolved.params, state, None))
+            return None, self.concealed(step.outputs(resolved.params, state, None))
         reply = session.ask(self.run.here, change.forward, resolved.account, resolved.environment, resolved.timeout)
         return (step.verify(resolved.params, state, reply),
-                self._concealed(step.outputs(resolved.params, state, reply)))
+                self.concealed(step.outputs(resolved.params, state, reply)))
 
-    # -- steps on hosts -----------------------------------------------------------------------------------------
+    # -- steps on hosts -------------------------------------------------------------------------------------------
 
     def _on_host(self, resolved: Resolved, step: HostStep[Any]) -> None:
         session = self.run.fleet.session(self.host.name)
@@ -240,7 +204,7 @@ class Operation:
             return True
         self.run.write(Outcome(
             **self.about, ok=False, attempt=attempt, exit=reply.exit if reply is not None else None,
-            error=self._safe(verdict.problem), left=self._facts(verdict.state), began=verdict.ended.began,
+            error=self.safe(verdict.problem), left=self.facts_of(verdict.state), began=verdict.ended.began,
             undone=verdict.undone))
         fault("after-outcome", self.node.id)
         if verdict.final:
@@ -256,42 +220,6 @@ class Operation:
         self.effect_possible = True
         fault("after-intent", self.node.id)
         return intent.attempt
-
-    def preparation(self, resolved: Resolved, state: State, change: Change) -> list[AnyEvent]:
-        """The events that make the way back durable; none where it is already."""
-        prepared = self.run.way_back(self.key)
-        if prepared is not None and self.run.state(self.key) is not OpState.STARTED:
-            return []
-        if prepared is None:
-            prepared = Prepared(
-                **self.about, way_back=str(resolved.way_back), summary=self._safe(change.summary),
-                reverse=self._reverse(resolved, change), before=self._facts(state),
-                after=None if change.after is None else self._concealed(change.after))
-        return [Started(**self.about), prepared]
-
-    def intent(self, resolved: Resolved, session: HostSession | None) -> Intent:
-        """The event after which the effect may happen."""
-        boot = session.facts(resolved.account).get("boot", "") if session is not None else ""
-        confirm = None if resolved.step.confirm is None else float(resolved.step.confirm)
-        return Intent(**self.about, attempt=self.run.next_attempt(self.op, "forward"), epoch=self.run.lease.epoch,
-                      deadline=resolved.timeout, boot=boot, confirm=confirm)
-
-    def _reverse(self, resolved: Resolved, change: Change) -> dict[str, Any] | None:
-        kept = {"params": resolved.stored, "environment": dict(resolved.environment)}
-        if resolved.way_back == "irreversible":
-            return None
-        if resolved.step.undo is not None:
-            undo = undo_step(resolved.step, resolved.step.undo)
-            names = {**self.names, "vars": self.names_of(self.node)["vars"]}
-            way = self.run.resolver.resolve(self.node, self.host, names, undo)
-            return {**kept, "undo": {"params": way.stored, "environment": dict(way.environment)}}
-        if resolved.on_controller is not None:
-            return {**kept, "controller": True}
-        if resolved.way_back == WayBack.DECLARED or change.reverse is None:
-            raise StepFailed(f"{resolved.type.name} has no way back: it needs undo, reads_only or irreversible")
-        if change.reverse.uploads:
-            raise StepFailed(f"{resolved.type.name}'s way back needs files that may be gone by then")
-        return {**kept, "program": change.reverse.text, "foreign": change.reverse.foreign}
 
     def _effect(self, session: HostSession, resolved: Resolved, program: Program, probe: Program,
                 attempt: int) -> Ended:
@@ -309,56 +237,18 @@ class Operation:
         fault("after-effect", self.node.id)
         return Ended(reply, looked)
 
-    def judge(self, resolved: Resolved, step: HostStep[Any], program: Program, state: State,
-               ended: Ended) -> tuple[str | None, Mapping[str, Any]]:
-        """What is wrong after an attempt (None: nothing), and its outputs."""
-        if ended.problem is not None:
-            return ended.problem, {}
-        if ended.reply is None:  # only the host's state can tell; without an exit code it has to be as wanted
-            left = step.decide(resolved.params, state)
-            return (None if left is None else f"an attempt died; left to do: {left.summary}",
-                    self._concealed(step.outputs(resolved.params, state, None)))
-        outputs = self._concealed(step.outputs(resolved.params, state, ended.reply))
-        problem = _effect_failed(program, ended.reply) or step.verify(resolved.params, state, ended.reply)
-        return problem or self._until(resolved, outputs), outputs
-
-    def look(self, session: HostSession, resolved: Resolved, step: HostStep[Any]) -> State:
-        reply, = session.look([step.probe(resolved.params)], resolved.account)
-        return step.observe(resolved.params, reply)
-
     def _verified(self, attempt: int, reply: Reply | None, outputs: Mapping[str, Any], state: State) -> None:
         fault("before-verified", self.node.id)
         self.run.write(*self.verification(attempt, reply, outputs, state))
         fault("after-verified", self.node.id)
         self.remember(outputs)
 
-    def verification(self, attempt: int, reply: Reply | None, outputs: Mapping[str, Any],
-                     state: State) -> list[AnyEvent]:
-        """The events of an attempt that did what it should."""
-        return [Outcome(**self.about, ok=True, attempt=attempt, exit=reply.exit if reply is not None else None),
-                Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state))]
-
-    def miss(self, attempt: int, problem: str, ended: Ended, state: State | None) -> Outcome:
-        """The event of an attempt that did not."""
-        return Outcome(
-            **self.about, ok=False, attempt=attempt, exit=ended.reply.exit if ended.reply is not None else None,
-            error=self._safe(problem), left=None if state is None else self._facts(state), began=ended.began)
-
     def _settled_already(self, resolved: Resolved, step: HostStep[Any], state: State) -> None:
         outputs, events = self.at_rest(resolved, step, state)
         self.run.write(*events)
         self.remember(outputs)
 
-    def at_rest(self, resolved: Resolved, step: HostStep[Any],
-                state: State) -> tuple[Mapping[str, Any], list[AnyEvent]]:
-        """The outputs and the events of an operation with nothing left to do."""
-        outputs = self._concealed(step.outputs(resolved.params, state, None))
-        if self.effect_possible:  # an earlier attempt did it
-            return outputs, [Started(**self.about),
-                             Verified(**self.about, outputs=self._kept(outputs), left=self._facts(state))]
-        return outputs, [Started(**self.about), Unchanged(**self.about, outputs=self._kept(outputs))]
-
-    # -- steps on the controller --------------------------------------------------------------------------------
+    # -- steps on the controller ----------------------------------------------------------------------------------
 
     def _on_controller(self, resolved: Resolved, step: ControllerStep[Any]) -> None:
         context = self.run.fleet.context(resolved, self.host.name, self.op, self.node.id)
@@ -377,18 +267,18 @@ class Operation:
             self.run.check_may_effect(self.key, "forward")
             attempt = self._announce(resolved, state, change, None)
             try:
-                outputs = self._concealed(step.act(resolved.params, state, context))
-                problem = self._until(resolved, outputs)
+                outputs = self.concealed(step.act(resolved.params, state, context))
+                problem = self.until(resolved, outputs)
             except StepFailed as error:
                 problem, outputs = str(error), {}
             fault("after-effect", self.node.id)
             if problem is None:
                 self._verified(attempt, None, outputs, step.observe(resolved.params, context))
                 return
-            self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=self._safe(problem)))
+            self.run.write(Outcome(**self.about, ok=False, attempt=attempt, error=self.safe(problem)))
             self._again_or_raise(resolved, problem, left)
 
-    # -- trying again -------------------------------------------------------------------------------------------
+    # -- trying again ---------------------------------------------------------------------------------------------
 
     def _tries(self, resolved: Resolved) -> range:
         """How many further tries each turn has left, counting down to 0."""
@@ -410,70 +300,5 @@ class Operation:
         if left == 0:
             raise StepFailed(problem)
         self.run.tell(self.node.id, self.host.name,
-                      self._safe(f"{problem}; next try in {resolved.step.delay}, {left} left"))
+                      self.safe(f"{problem}; next try in {resolved.step.delay}, {left} left"))
         self.run.sleep(float(resolved.step.delay))
-
-    def _until(self, resolved: Resolved, outputs: Mapping[str, Any]) -> str | None:
-        """What ``until`` is still waiting for, or None."""
-        until = resolved.step.until
-        if until is None:
-            return None
-        self.run.scope.results[self.key] = Result("changed", True, outputs)
-        return None if truth(until, self.names) else f"until: {until}"
-
-    # -- endings ------------------------------------------------------------------------------------------------
-
-    def hold_promise(self, state: State) -> None:
-        promised = self.run.promises.get(self.key)
-        if promised is not None and not self.effect_possible and fingerprint(state.facts) != promised:
-            raise StepFailed(f"the host is no longer as the plan saw it; now: {told(state.facts)}")
-
-    def _fail(self, why: str, *, unreachable: bool = False) -> None:
-        self.run.write(Started(**self.about), Failed(
-            **self.about, error=self._safe(why), effect=self.effect_possible, unreachable=unreachable))
-
-    def _concealed(self, value: Mapping[str, Any]) -> dict[str, Any]:
-        return concealed(self.run.fleet.secrets, value)
-
-    def _facts(self, state: State) -> dict[str, Any]:
-        return self._concealed(state.facts)
-
-    def _kept(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {} if self.node.step.no_log else dict(outputs)
-
-    def remember(self, outputs: Mapping[str, Any]) -> None:
-        """With ``no_log`` outputs are not in the journal, but this process may still use them."""
-        if self.node.step.no_log:
-            known = self.run.scope.results[self.key]
-            self.run.scope.results[self.key] = Result(known.status, known.changed, outputs)
-
-    def _safe(self, text: str) -> str:
-        return "hidden by no_log" if self.node.step.no_log else self.run.fleet.secrets.redact(text)
-
-
-def _effect_failed(program: Program, reply: Reply) -> str | None:
-    """Why our own program failed; a person's program is judged by its step type."""
-    if program.foreign or reply.exit == 0:
-        return None
-    words = reply.error_text.strip() or reply.text.strip()
-    return f"exit {reply.exit}: {words[-500:]}" if words else f"exit {reply.exit}"
-
-
-class _Later(Mapping[str, Any]):
-    """``steps`` as they are known now: what is sent together has no results yet."""
-
-    def __init__(self, steps: Mapping[str, Any], prefix: str, graph: Graph, together: Collection[str]) -> None:
-        self._steps, self._prefix, self._graph = steps, prefix, graph
-        self._together = frozenset(together)
-
-    def __getitem__(self, name: str) -> Any:
-        full = self._prefix + name
-        if full in self._together or not self._together.isdisjoint(self._graph.aliases.get(full, ())):
-            return Unknown(name)
-        return self._steps[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._steps)
-
-    def __len__(self) -> int:
-        return len(self._steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import secrets
 import threading
 import time
@@ -11,8 +10,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from ultraplan.engine.lanes import Lanes
 from ultraplan.engine.looks import AndLook, Shared, shares
 from ultraplan.engine.operations import host_key
+from ultraplan.engine.receipts import (
+    ARMED,
+    CLAIMED,
+    FENCED,
+    OTHERWISE,
+    UNCLAIMABLE,
+    Effort,
+    Fenced,
+    NotBegun,
+    Receipt,
+    RunHere,
+    Unusable,
+    read_receipt,
+    receipt_at,
+)
 from ultraplan.inventory.model import Host
 from ultraplan.secrets import Secrets, neutral
 from ultraplan.shell import Account, Program, Reply, Upload, join, library, quote
@@ -28,15 +43,8 @@ from ultraplan.transport.base import (
     Unreachable,
 )
 
-FENCED, CLAIMED, UNCLAIMABLE, ARMED, OTHERWISE = 98, 97, 96, 95, 94
-"""Exit codes of the receipt functions (shell/lib/10-receipts.sh)."""
-
-LANES = 4
-"""Shells of one account on one host, at most (sshd allows ten sessions a connection by default)."""
-
 LOOK_TIMEOUT = 120.0
 """Seconds that a look (probes, facts, receipts) may take."""
-
 
 T = TypeVar("T")
 
@@ -47,94 +55,12 @@ PATIENCE = 30.0
 """Seconds for which a host that was lost is tried to be reached again (``reconnect`` in ultraplan.yaml)."""
 
 
-class Unusable(TransportError):
-    """The host's state directory cannot be written: nothing was begun."""
-
-
-class Fenced(TransportError):
-    """A run with a higher epoch took the host over: this one may change nothing more."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunHere:
-    """The run that a session works for: its id and its epoch."""
-
-    run: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What a host knows of an effect. ``state``: absent, alive, dead, finished, or never (it was forbidden before it
-    began, for good). ``boot``: at the claim. ``age``: for how many seconds it has run, by the host's own clock, which
-    nobody sets; None where that is not known."""
-
-    state: str
-    exit: int | None = None
-    boot: str | None = None
-    reply: Reply | None = None
-    age: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Traces:
-    """What a host keeps of an effect: whether anything (receipts, pre-images). ``written``: when what it changed was
-    last written, in Unix seconds by the host's clock; None where there is nothing, or it is not known."""
-
-    kept: bool
-    written: float | None
-
-    @classmethod
-    def read(cls, reply: Reply) -> Traces:
-        """The answer of `HostSession.traces`."""
-        words = reply.text.split()
-        return cls("kept" in words, next((float(word) for word in words if word.isdecimal()), None))
-
-
 @dataclass(slots=True)
 class _Place:
     """Where an account keeps the run's receipts on the host."""
 
     folder: str
     prefix: str
-
-
-class _Lanes:
-    """Numbers of shells that are free; the lowest goes first, so that a plan without parallel steps uses only one."""
-
-    def __init__(self) -> None:
-        self._free = list(range(LANES))
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def one(self) -> Iterator[int]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._free)
-            lane = heapq.heappop(self._free)
-        try:
-            yield lane
-        finally:
-            with self._changed:
-                heapq.heappush(self._free, lane)
-                self._changed.notify()
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """One of several effects that are sent together. ``program`` None: nothing is to be done, only ``seen`` to hold.
-    ``then``: the look after it. ``seen``: a look and what it printed, which it still has to print right before."""
-
-    op: str
-    attempt: str
-    program: Program | None
-    environment: Mapping[str, str]
-    deadline: float
-    then: Program
-    seen: tuple[Program, str] | None = None
-
-
-class NotBegun(TransportError):
-    """The effect did not begin, and will not: what it rests on has changed, or it was called off."""
 
 
 class HostSession:
@@ -153,7 +79,7 @@ class HostSession:
         self.connection = connection
         self.secrets = secrets
         self._lock = threading.RLock()
-        self._lanes: dict[Account | None, _Lanes] = {}
+        self._lanes: dict[Account | None, Lanes] = {}
         self._state_dir = state_dir
         self.patience = patience
         self._away: tuple[float, TransportError] | None = None
@@ -290,17 +216,17 @@ class HostSession:
 
     def receipt(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> Receipt:
         """What the host knows of ``op.attempt``."""
-        return read_receipt(self._here(here, account, f"up_receipt {_name(op, attempt)}"))
+        return read_receipt(self._here(here, account, f"up_receipt {receipt_at(op, attempt)}"))
 
     def end(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> None:
         """End what ``op.attempt`` still runs (the whole session of a person's program), over a second channel."""
         self._here(here, account, ":")  # raises at once where the host is known to be away
         place = self._place(here, account)
-        self.connection.side(f"{place.prefix}up_end {_name(op, attempt)}", account, timeout=LOOK_TIMEOUT)
+        self.connection.side(f"{place.prefix}up_end {receipt_at(op, attempt)}", account, timeout=LOOK_TIMEOUT)
 
     def forbid(self, here: RunHere, op: str, attempt: str, account: Account | None = None) -> bool:
         """Claim ``op.attempt`` without running anything, so that it can never start; False where it was claimed."""
-        name = _name(op, attempt)
+        name = receipt_at(op, attempt)
         reply = self._here(here, account, f"up_claim {name} {here.epoch} never")
         if reply.exit in (FENCED, UNCLAIMABLE):
             self._refused(reply)
@@ -312,10 +238,11 @@ class HostSession:
         where it cannot: then it never will."""
         place = self._place(here, account)
         self._upload(undo.uploads, place, account)
+        timer = receipt_at(op, f"d{attempt}")
         kind, text = ("foreign", self._final(undo, environment)) if undo.foreign else ("own", self._final(undo))
         script = (f'{library()}\n{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\nexport UP_PRE UP_TMP\n'
-                  f"up_watch {_name(op, f'd{attempt}')} {_name(op, str(attempt))} {seconds} {kind} {quote(text)}")
-        reply = self._here(here, account, f"up_arm {_name(op, f'd{attempt}')} {here.epoch} {quote(script)}")
+                  f"up_watch {timer} {receipt_at(op, str(attempt))} {seconds} {kind} {quote(text)}")
+        reply = self._here(here, account, f"up_arm {timer} {here.epoch} {quote(script)}")
         if reply.exit == FENCED:
             self._refused(reply)
         if reply.exit != 0:
@@ -324,7 +251,7 @@ class HostSession:
     def disarm(self, here: RunHere, op: str, attempt: int, account: Account | None = None) -> str:
         """Settle the dead-man of ``op.attempt``, where nobody has. How it is settled now: ``confirmed``, ``late``,
         ``rebooted``, ``unarmed`` or ``began`` (it will do nothing; see shell/lib/50-deadman.sh), or ``fired``."""
-        reply = self._here(here, account, f"up_disarm {_name(op, f'd{attempt}')} {here.epoch}")
+        reply = self._here(here, account, f"up_disarm {receipt_at(op, f'd{attempt}')} {here.epoch}")
         if reply.exit != 0:
             self._refused(reply)
         words = reply.text.split()
@@ -334,7 +261,7 @@ class HostSession:
         """Claim what was sent ahead and has not begun, over a second channel, so that it never will: operations, each
         with its attempt."""
         place = self._place(here, account)
-        lines = [f"up_claim {_name(op, attempt)} {here.epoch} never" for op, attempt in names]
+        lines = [f"up_claim {receipt_at(op, attempt)} {here.epoch} never" for op, attempt in names]
         self.connection.side("\n".join([place.prefix, *lines, ":"]), account, timeout=LOOK_TIMEOUT)
 
     def give_up(self, trouble: TransportError) -> None:
@@ -416,7 +343,7 @@ class HostSession:
         if self._away is not None and self.away:
             raise Unreachable(self.name, f"{self._away[1]} (and it was away a moment ago)", self._away[1].hint)
         try:
-            with self._lanes.setdefault(account, _Lanes()).one() as lane:
+            with self._lanes.setdefault(account, Lanes()).one() as lane:
                 yield self.connection.shell(account, lane)
         except Unreachable as trouble:
             if self._away is not None:  # still
@@ -480,7 +407,7 @@ class HostSession:
     def _call(self, here: RunHere, place: _Place, op: str, attempt: str, program: Program,
               environment: Mapping[str, str]) -> str:
         """The text that claims an effect's receipt and runs it."""
-        receipt = _name(op, attempt)
+        receipt = receipt_at(op, attempt)
         call = f'{place.prefix}UP_PRE="$UP_RUN"/{quote(op)}.pre\n'
         if program.foreign:
             text = quote(self._final(program, environment))
@@ -512,33 +439,3 @@ class HostSession:
             raise Unusable(self.name, why, "let that run go on (ultraplan resume), or wait until the host has done it")
         raise Unusable(self.name, f"the state directory cannot be used: {why}",
                              "free space or set ultraplan_state_dir for this host")
-
-
-def _name(op: str, attempt: str) -> str:
-    return f'"$UP_RUN"/{quote(f"{op}.{attempt}")}'
-
-
-def read_receipt(reply: Reply) -> Receipt:
-    """The answer of ``up_receipt``: the receipt's lines, the state; for a finished effect also what it printed."""
-    state, code, boot, age = "absent", None, None, None
-    rest = reply.stdout
-    while rest:
-        line, _, rest = rest.partition(b"\n")
-        words = line.decode("utf-8", "replace").split()
-        match words:
-            case ["absent" | "alive" | "dead" as state]:
-                break
-            case ["alive" as state, seconds] if seconds.isdigit():
-                age = int(seconds)
-                break
-            case ["claim", _, _, _, claimed]:
-                state, boot = "dead", claimed
-            case ["never" as state, *_]:
-                break
-            case ["exit", number] if number.isdigit():
-                state, code = "finished", int(number)
-                break
-            case _:
-                continue
-    printed = Reply(code, rest, reply.stderr) if code is not None else None
-    return Receipt(state, code, boot, printed, age)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, repeat
 
 from ultraplan.engine.faults import fault
-from ultraplan.engine.hosts import Fenced, HostSession, Receipt
+from ultraplan.engine.hosts import HostSession
+from ultraplan.engine.receipts import Fenced, Receipt
 from ultraplan.engine.resolve import Resolved
 from ultraplan.engine.run import Run
 from ultraplan.shell import Account, Reply

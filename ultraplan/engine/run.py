@@ -10,8 +10,8 @@ from typing import Any
 from ultraplan.engine.conduct import Conductor
 from ultraplan.engine.faults import fault
 from ultraplan.engine.fleet import Fleet
-from ultraplan.engine.hosts import RunHere
 from ultraplan.engine.operations import Result, op_id
+from ultraplan.engine.receipts import RunHere
 from ultraplan.engine.resolve import Resolver
 from ultraplan.engine.scope import Scope
 from ultraplan.engine.shape import Key

@@ -14,10 +14,10 @@ from typing import Any
 
 from ultraplan.engine.conduct import Conductor, Skip
 from ultraplan.engine.differing import Facts, Hopeless, conflict, gone
-from ultraplan.engine.hosts import Traces
 from ultraplan.engine.job import Job
 from ultraplan.engine.operations import op_id
 from ultraplan.engine.overlay import Overlay
+from ultraplan.engine.receipts import Traces
 from ultraplan.engine.resolve import Resolved as Filled
 from ultraplan.engine.resolve import mistake, undo_step
 from ultraplan.engine.shape import Key
