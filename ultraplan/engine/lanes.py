@@ -30,5 +30,3 @@ class Lanes:
             with self._changed:
                 heapq.heappush(self._free, lane)
                 self._changed.notify()
-
-
