@@ -104,8 +104,8 @@ $(PEERS)/.ready: requirements/peers.txt
 
 # program:Debian package, for what the tests start on this machine
 TOOLS := sshd:openssh-server ssh:openssh-client ip:iproute2 busybox:busybox-static sudo:sudo systemctl:systemd \
-         losetup:mount mkfs.ext4:e2fsprogs dash:dash csh:tcsh fish:fish unshare:util-linux setfacl:acl setfattr:attr zstd:zstd nft:nftables age:age \
-         ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw \
+         dash:dash csh:tcsh fish:fish unshare:util-linux losetup:mount mkfs.ext4:e2fsprogs setfacl:acl setfattr:attr \
+         nft:nftables zstd:zstd age:age ceph-mon:ceph-mon ceph-osd:ceph-osd radosgw:radosgw \
          redis-server:redis-server redis-cli:redis-tools psql:postgresql sqlite3:sqlite3
 
 system:
