@@ -275,10 +275,14 @@ class World:
         shape = self.scenario.shape
         if "Intent" in self.last.values():
             return  # in doubt: nothing new begins before a person has spoken
+        failed = {part for part, names in shape.members.items()
+                  if any(self.last.get((name, host)) == "Failed" for name in names)}
         for (block, role), names in shape.members.items():
-            broken = any(self.last.get((name, host)) == "Failed" for part in ("block", "rescue")
-                         for name in shape.members.get((block, part), ()))
+            broken = bool(failed & {(block, "block"), (block, "rescue")})
             for name in names:
+                around = [(one.block, one.role) for one in shape.nodes[name].blocks]
+                if failed & set(around[around.index((block, role)):]):
+                    continue  # the always itself broke, or a block in it
                 due = host in shape.nodes[name].hosts and all(
                     place is None or place in self.last or place[1] in self.going_back
                     for place in (shape.place(need, host) for need in shape.needs[name]))
