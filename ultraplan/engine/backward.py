@@ -11,7 +11,7 @@ from ultraplan.engine.confirm import DeadMan
 from ultraplan.engine.differing import Hopeless, conflict, differing, gone
 from ultraplan.engine.faults import fault
 from ultraplan.engine.hosts import HostSession
-from ultraplan.engine.receipts import Fenced, Traces
+from ultraplan.engine.receipts import Fenced, Traces, is_away
 from ultraplan.engine.recover import Ended, Recovery
 from ultraplan.engine.resolve import Resolved, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped
@@ -87,7 +87,7 @@ class _Undo:
                     hidden = self.node.step.no_log
                     self.run.write(Started(**self.about), Failed(
                         **self.about, error=problem if not hidden else problem.partition(":")[0],
-                        unreachable=isinstance(error, TransportError), trouble=hopeless.trouble if hopeless else "",
+                        unreachable=is_away(error), trouble=hopeless.trouble if hopeless else "",
                         facts=hopeless.facts if hopeless and not hidden else None))
                     return
                 if isinstance(error, TransportError):

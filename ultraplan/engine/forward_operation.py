@@ -9,7 +9,7 @@ from ultraplan.engine.confine import concealed, told
 from ultraplan.engine.hosts import HostSession
 from ultraplan.engine.operations import Result
 from ultraplan.engine.plan import fingerprint
-from ultraplan.engine.receipts import Fenced
+from ultraplan.engine.receipts import Fenced, is_away
 from ultraplan.engine.recover import Ended
 from ultraplan.engine.resolve import Resolved, mistake, undo_step
 from ultraplan.engine.run import Run, Stopped
@@ -64,7 +64,7 @@ class Operation:
             case UnknownValue():
                 self._fail(f"needs a value of {', '.join(sorted(error.steps))}, which did not run")
             case TransportError():
-                self._fail(explained(error), unreachable=True)
+                self._fail(explained(error), unreachable=is_away(error))
             case _:  # a step type of another package: its mistakes must not prevent undo
                 self._fail(mistake(self.node.step.type, error))
 

@@ -20,6 +20,11 @@ class Fenced(TransportError):
     """A run with a higher epoch took the host over: this one may change nothing more."""
 
 
+def is_away(error: Exception) -> bool:
+    """Whether ``error`` says that the host cannot be reached, rather than that it answered and cannot do it."""
+    return isinstance(error, TransportError) and not isinstance(error, Unusable)
+
+
 class NotBegun(TransportError):
     """The effect did not begin, and will not: what it rests on has changed, or it was called off."""
 
