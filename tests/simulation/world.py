@@ -26,6 +26,9 @@ from ultraplan.journal.events import (
     Verified,
 )
 
+ENDED = ("Failed", "Skipped", "Unchanged", "Verified")
+"""The journal's last words on a forward operation of which nothing more happens."""
+
 
 class Wrong(AssertionError):
     """An invariant does not hold."""
@@ -96,9 +99,11 @@ class World:
         """The controller made ``event`` durable."""
         if isinstance(event, RollbackDecided):
             self._decisions += 1
+            alone = event.scope == "host" and event.hosts is not None
             for host in self._hosts if event.hosts is None else event.hosts:
                 if event.cause != "asked for" and host not in self.going_back:
-                    self._judge_always(host)
+                    self._judge_always(host, set(self._hosts) - {*(event.hosts or ()), *self.going_back}
+                                       if alone else set())
                 self.going_back.setdefault(host, self._decisions)
             self._whole = self._whole or event.hosts is None
         elif isinstance(event, TakenOver):
@@ -269,9 +274,10 @@ class World:
                         and depends(self.scenario.shape, later, key)):
                     raise Wrong(f"{key} is undone while {later}, which depends on it, still stands")
 
-    def _judge_always(self, host: str) -> None:
+    def _judge_always(self, host: str, others: set[str]) -> None:
         """A host goes back because of a failure: what has to be done always was done where it was due, which is where
-        all that it needs on its host is over (a rescue that was not begun before everything stopped is not)."""
+        all that it needs on its host is over (a rescue that was not begun before everything stopped is not), and no
+        barrier held it for one of the ``others``, which may go on."""
         shape = self.scenario.shape
         if "Intent" in self.last.values():
             return  # in doubt: nothing new begins before a person has spoken
@@ -285,7 +291,10 @@ class World:
                     continue  # the always itself broke, or a block in it
                 due = host in shape.nodes[name].hosts and all(
                     place is None or place in self.last or place[1] in self.going_back
-                    for place in (shape.place(need, host) for need in shape.needs[name]))
+                    for place in (shape.place(need, host) for need in shape.needs[name])) and not any(
+                    shape.barrier(need, name) and other in shape.nodes[need].hosts
+                    and self.last.get((need, other)) not in ENDED
+                    for need in shape.needs[name] for other in others)
                 if role == "always" and broken and due and (name, host) not in self.last:
                     raise Wrong(f"{name} on {host} has to run always, and did not before the rollback")
 
