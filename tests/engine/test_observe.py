@@ -42,6 +42,20 @@ def test_the_point_of_no_return_is_the_first_irreversible_step_that_would_run(tm
     assert any("after two there is no way back (it is gone, too)" in line for line in plan.warnings)
 
 
+@pytest.mark.parametrize(("needs", "warned"), [("", False), ("needs: []", True)])
+def test_a_point_of_no_return_is_warned_of_unless_a_verified_backup_comes_before_it(
+        tmp_path: Path, needs: str, warned: bool) -> None:
+    plan = Here(tmp_path).plan(f"""
+  - id: safe
+    backup_verify: {{set: data, store: HERE/store, keys: [HERE/keys]}}
+  - id: gone
+    {needs}
+    command: {{run: "true"}}
+    irreversible: it is gone
+""")
+    assert ("no verified backup comes before gone" in plan.warnings) is warned
+
+
 def test_hosts_that_are_down_at_once_are_counted_per_batch(tmp_path: Path) -> None:
     steps = "  - id: f\n    file: {path: HERE/f, content: x}\n"
     for head, most in (("serial: 10", 3), ("serial: 2", 2), ("serial: 1", 1)):

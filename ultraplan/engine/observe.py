@@ -17,6 +17,7 @@ from ultraplan.engine.overlay import Doubts, Overlay
 from ultraplan.engine.plan import Action, Certainty, Plan, Prediction, fingerprint
 from ultraplan.engine.resolve import Resolved, Resolver, Unfit, missing, mistake
 from ultraplan.engine.scope import Scope
+from ultraplan.engine.shape import shape_of
 from ultraplan.graph.model import Graph, Node
 from ultraplan.language.expressions import ExpressionError, Unknown, UnknownValue
 from ultraplan.shell import Account, Program, Reply
@@ -269,8 +270,12 @@ class Observer:
         if no_return is None:
             return []
         reason = self._graph.nodes[no_return].step.irreversible
-        return [f"after {no_return} there is no way back ({reason}): a later failure pauses the run for a person",
-                f"no verified backup comes before {no_return}"]
+        warnings = [f"after {no_return} there is no way back ({reason}): a later failure pauses the run for a person"]
+        shape = shape_of(self._graph)
+        if not any(self._fleet.registry[node.step.type].verifies_backup and shape.follows(no_return, node.id)
+                   for node in self._graph.nodes.values()):
+            warnings.append(f"no verified backup comes before {no_return}")
+        return warnings
 
 
 def _observed(step: HostStep[Any], params: Any, reply: Reply) -> State | StepFailed:

@@ -203,6 +203,7 @@ class BackupVerify(ControllerStep[VerifyParams]):
     """Whether a set could be restored."""
 
     name = "backup_verify"
+    verifies_backup = True
     summary = "Fail unless a backup set is whole, signed, and young enough"
     Params = VerifyParams
     way_back = WayBack.READ_ONLY

@@ -114,6 +114,9 @@ class StepType(ABC, Generic[P]):
     decides_by_facts: ClassVar[bool] = False
     """Whether `decide` needs only the facts of a state, no detail: then a preview can reckon with what an earlier step
     of the same plan leaves (a service that is stopped, and later started)."""
+    verifies_backup: ClassVar[bool] = False
+    """Whether, after it, a backup is known to be there and sound: a preview warns of a point of no return without one
+    before it."""
     guards_undo: ClassVar[bool] = True
     """Whether an undo insists on finding what the run left. Not for what moves by itself (a service that died)."""
 
