@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultraplan.backup.durable import write_new
 from ultraplan.backup.errors import BackupError, Refused, Untrusted
 
 if TYPE_CHECKING:
@@ -124,16 +125,8 @@ def keygen(folder: Path, kept_on: str) -> tuple[Path, ...]:
         raise Refused(f"{folder / there[0]} is there already, and a key is never overwritten",
                       "sets that it made could not be read any more; choose another folder")
     for name, content in contents.items():
-        _write_new(folder / name, content)
+        write_new(folder / name, content)
     return tuple(folder / name for name in contents)
-
-
-def _write_new(file: Path, content: bytes) -> None:
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(fd)
 
 
 def public_text(key: Ed25519PrivateKey) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultraplan.backup.durable import sync_folder, write_new
 from ultraplan.backup.errors import BackupError, Refused
 
 PREFIX = ".ultraplan-restore-"
@@ -85,7 +86,7 @@ class Stage:
                 if os.path.lexists(unit.to):
                     unit.to.rename(self.old / str(row["number"]))
                 (self.new / os.fsdecode(unit.path)).rename(unit.to)
-                _sync(unit.to.parent)
+                sync_folder(unit.to.parent)
         except BaseException:
             self.undo()
             raise
@@ -112,7 +113,7 @@ class Stage:
             if ours or os.path.lexists(to):
                 changed.append(to)
             if to.parent.is_dir():
-                _sync(to.parent)
+                sync_folder(to.parent)
         self.discard()
         return changed
 
@@ -176,17 +177,5 @@ def _inode(path: Path) -> tuple[int, int] | None:
 
 
 def _write_durably(file: Path, text: str) -> None:
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(fd)
-    _sync(file.parent)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    write_new(file, text.encode())
+    sync_folder(file.parent)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ultraplan.backup.durable import sync_folder
 from ultraplan.backup.errors import AlreadyThere, StoreError
 from ultraplan.backup.names import is_key
 from ultraplan.backup.stores.base import Reader, Stored, Writer
@@ -82,7 +83,7 @@ class LocalStore:
         file = self._file(key)
         try:
             file.unlink(missing_ok=True)
-            _sync(file.parent)
+            sync_folder(file.parent)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -130,7 +131,7 @@ class LocalStore:
         missing = [one for one in (folder, *folder.parents) if not one.exists()]
         for one in reversed(missing):
             one.mkdir(mode=0o700, exist_ok=True)
-            _sync(one.parent)
+            sync_folder(one.parent)
 
     def _copy(self, source: Reader, fd: int, file: Path) -> None:
         while data := source.read(_CHUNK):
@@ -152,7 +153,7 @@ class LocalStore:
                 part.unlink()
             else:
                 part.replace(file)
-            _sync(file.parent)
+            sync_folder(file.parent)
         except FileExistsError:
             raise AlreadyThere(f"{file} is there already") from None
         except OSError as error:
@@ -164,11 +165,3 @@ class LocalStore:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
