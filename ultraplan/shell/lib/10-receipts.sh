@@ -40,16 +40,20 @@ up_facts() {
     "os_version=$up_osv" "user=$up_user" "uid=$up_uid" "home=${HOME:-}" "shell=${SHELL:-}" "boot=$up_boot" "state=$up_dir"
 }
 
+# up_fence FILE EPOCH: sets up_e, the highest epoch that was here, which FILE holds. Exit 98 where that is above EPOCH.
+up_fence() {
+  up_e=0
+  [ ! -s "$1" ] || read -r up_e <"$1"
+  [ "$up_e" -gt "$2" ] || return 0
+  echo "a run with epoch $up_e took this host over; epoch $2 may change nothing more" >&2
+  return 98
+}
+
 # up_open DIR RUN EPOCH HOST: makes the run's folders and raises the host's epoch. Exit 98: a higher epoch was here; 95:
 # this host waits for another run to confirm a step, and will undo that (50-deadman.sh).
 up_open() {
   ( umask 022; mkdir -p -- "${1%/*}" ) && umask 077 && mkdir -p -- "$1/runs/$2/tmp" || return 1
-  up_e=0
-  [ ! -s "$1/epoch.$4" ] || read -r up_e <"$1/epoch.$4"
-  if [ "$up_e" -gt "$3" ]; then
-    echo "a run with epoch $up_e took this host over; epoch $3 may change nothing more" >&2
-    return 98
-  fi
+  up_fence "$1/epoch.$4" "$3" || return
   ! up_armed "$1" "$2" || return 95
   if [ "$up_e" -lt "$3" ]; then
     printf '%s\n' "$3" >"$1/epoch.$4.$3" && mv -f -- "$1/epoch.$4.$3" "$1/epoch.$4" || return 1
@@ -59,12 +63,7 @@ up_open() {
 # up_claim RECEIPT EPOCH [never]: 0 once; 97 if claimed before, 98 if fenced, 96 if the claim cannot be written.
 # never: the claim itself says that nothing was, or will be, run under it.
 up_claim() {
-  up_e=0
-  [ ! -s "$UP/epoch.$UP_HOST" ] || read -r up_e <"$UP/epoch.$UP_HOST"
-  if [ "$up_e" -gt "$2" ]; then
-    echo "a run with epoch $up_e took this host over; epoch $2 may change nothing more" >&2
-    return 98
-  fi
+  up_fence "$UP/epoch.$UP_HOST" "$2" || return
   up_me; up_boot
   umask 077
   set -C

@@ -16,12 +16,7 @@ up_uptime() {
 
 # up_arm RECEIPT EPOCH SCRIPT: starts the timer, whose program SCRIPT calls `up_watch`. 0 once it runs, detached.
 up_arm() {
-  up_e=0
-  [ ! -s "$UP/epoch.$UP_HOST" ] || read -r up_e <"$UP/epoch.$UP_HOST"
-  if [ "$up_e" -gt "$2" ]; then
-    echo "a run with epoch $up_e took this host over; epoch $2 may change nothing more" >&2
-    return 98
-  fi
+  up_fence "$UP/epoch.$UP_HOST" "$2" || return
   [ ! -e "$1" ] || return 97
   command -v setsid >/dev/null 2>&1 || { echo 'this host has no setsid, which confirm needs' >&2; return 1; }
   if ! ( umask 077; printf '%s\n' "$3" >"$1.armed" ) 2>/dev/null; then
