@@ -15,7 +15,6 @@ from ultraplan.secrets import Secrets
 from ultraplan.steps.base import FieldDiff, TextDiff
 
 VERSION = 1
-SUFFIX = ".plan"
 
 
 class NotASavedPlan(Exception):

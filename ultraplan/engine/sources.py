@@ -7,9 +7,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-SMALL = 256 * 1024
-"""Bytes up to which a file that steps send to hosts is kept with the run's other sources."""
-
 
 class SourceMissing(Exception):
     """A file that the plan names cannot be read; the message says which and why."""
